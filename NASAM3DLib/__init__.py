@@ -1,0 +1,16 @@
+"""Sparse X-ray projections to an attenuation volume, a click to a segment.
+
+The sub-packages follow the flow of the data, and each imports only from those above it:
+
+``scan``        what was measured: geometry, projections, files, simulation
+``reconstruct`` projections to a :class:`~NASAM3DLib.reconstruct.volume.Volume`
+``segment``     volume and prompts to a :class:`~NASAM3DLib.segment.mask.Mask`
+``evaluate``    figures of merit, simulated clicks, tables and pictures
+``worker``      the background process that a graphical program talks to
+
+Importing this package loads nothing heavy; numba, torch and SimpleITK load where they are used.
+"""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"

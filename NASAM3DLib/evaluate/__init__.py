@@ -1,0 +1,1 @@
+"""Figures of merit, simulated clicks, tables and pictures."""

@@ -1,0 +1,1 @@
+"""What was measured: acquisition geometry, line integrals, files and simulated scans."""

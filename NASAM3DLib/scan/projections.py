@@ -1,0 +1,232 @@
+"""Line integrals and the geometry they were measured in."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from NASAM3DLib.scan.geometry import ConeBeamGeometry
+
+logger = logging.getLogger(__name__)
+
+LARGEST_PLAUSIBLE_LINE_INTEGRAL = 25.0
+"""exp(-25) is below one photon of 1e10: larger line integrals cannot have been measured."""
+
+
+@dataclass(frozen=True, eq=False)
+class ProjectionSet:
+    """Measured line integrals with their geometry.
+
+    Parameters
+    ----------
+    projections : ndarray, shape (n_views, n_rows, n_cols), float32
+        Line integrals of the attenuation coefficient, dimensionless.
+    geometry : ConeBeamGeometry
+        Poses of the same views.
+
+    Raises
+    ------
+    ValueError
+        If the shape does not fit the geometry or a value is not finite.
+    """
+
+    projections: npt.NDArray[np.float32]
+    geometry: ConeBeamGeometry
+
+    def __post_init__(self) -> None:
+        array = np.asarray(self.projections, dtype=np.float32)
+        if array.shape != self.geometry.projections_shape:
+            raise ValueError(
+                "ProjectionSet.projections must have shape (n_views, n_rows, n_cols) = "
+                f"{self.geometry.projections_shape} from its geometry, got {array.shape}: views come "
+                "first."
+            )
+        n_bad = int(array.size - np.count_nonzero(np.isfinite(array)))
+        if n_bad:
+            raise ValueError(
+                f"ProjectionSet.projections has {n_bad} values that are NaN or infinite: mark dead "
+                "pixels in the raw counts and use line_integrals(), which repairs them."
+            )
+        if array.size and array.max() > LARGEST_PLAUSIBLE_LINE_INTEGRAL:
+            logger.warning(
+                "The largest projection value is %.3g; line integrals stay below %g. Are these raw "
+                "counts? Convert them with line_integrals().",
+                array.max(),
+                LARGEST_PLAUSIBLE_LINE_INTEGRAL,
+            )
+        object.__setattr__(self, "projections", array)
+
+    @property
+    def n_views(self) -> int:
+        """Number of views."""
+        return self.geometry.n_views
+
+    def select(self, views: npt.ArrayLike) -> ProjectionSet:
+        """Keep some of the views.
+
+        Parameters
+        ----------
+        views : array_like of int
+            Indices of the views to keep.
+
+        Returns
+        -------
+        ProjectionSet
+        """
+        index = np.atleast_1d(np.asarray(views, dtype=np.intp))
+        return ProjectionSet(self.projections[index], self.geometry.select(index))
+
+    def sparse(self, n_views: int) -> ProjectionSet:
+        """Keep ``n_views`` views, spread evenly over the measured ones.
+
+        Parameters
+        ----------
+        n_views : int
+            Number of views to keep.
+
+        Returns
+        -------
+        ProjectionSet
+
+        Raises
+        ------
+        ValueError
+            If fewer than one or more than the measured views are asked for.
+        """
+        return self.select(sparse_views(self.n_views, n_views))
+
+
+def sparse_views(n_measured: int, n_views: int) -> npt.NDArray[np.intp]:
+    """Choose evenly spread view indices.
+
+    Parameters
+    ----------
+    n_measured : int
+        Number of measured views.
+    n_views : int
+        Number of views to choose.
+
+    Returns
+    -------
+    ndarray, shape (n_views,), intp
+        Ascending indices, the first one 0, as ``floor(n * n_measured / n_views)``.
+
+    Raises
+    ------
+    ValueError
+        If fewer than one or more than the measured views are asked for.
+    """
+    if not 1 <= n_views <= n_measured:
+        raise ValueError(
+            f"Cannot choose {n_views} of {n_measured} measured views: ask for 1 to {n_measured}."
+        )
+    return (np.arange(n_views) * n_measured // n_views).astype(np.intp)
+
+
+def line_integrals(
+    intensities: npt.ArrayLike,
+    flat_field: npt.ArrayLike,
+    *,
+    dark_field: npt.ArrayLike = 0.0,
+) -> npt.NDArray[np.float32]:
+    """Turn raw detector counts into line integrals.
+
+    Parameters
+    ----------
+    intensities : array_like, shape (n_views, n_rows, n_cols)
+        Counts behind the object. NaN marks a dead pixel.
+    flat_field : array_like, shape (n_rows, n_cols) or (n, n_rows, n_cols) or scalar
+        Counts without the object; several exposures are averaged.
+    dark_field : array_like, shape as flat_field or scalar
+        Counts without radiation.
+
+    Returns
+    -------
+    ndarray, shape (n_views, n_rows, n_cols), float32
+        Line integrals. Pixels whose flat field does not exceed the dark field, and counts that are
+        not finite, are replaced by their neighbours' median.
+
+    Raises
+    ------
+    ValueError
+        If shapes disagree, or more than a fifth of all pixels is dead.
+
+    Notes
+    -----
+    Beer and Lambert: ``p = -ln((I - D) / (F - D))``. Counts at or below the dark field hold less
+    than one quantum; they are set to the smallest positive step that the data show.
+    """
+    counts = np.asarray(intensities, dtype=np.float32)
+    if counts.ndim != 3:
+        raise ValueError(
+            f"intensities must have shape (n_views, n_rows, n_cols), got {counts.shape}."
+        )
+    detector = counts.shape[1:]
+    dark = _detector_image(dark_field, detector, "dark_field")
+    gain = _detector_image(flat_field, detector, "flat_field") - dark
+    dead_pixel = ~(np.isfinite(gain) & (gain > 0))
+    signal = counts - dark
+    dead = np.broadcast_to(dead_pixel, counts.shape) | ~np.isfinite(signal)
+    if dead.mean() > 0.2:
+        raise ValueError(
+            f"{100 * dead.mean():.0f} % of the pixels are dead (flat field not above dark field, or "
+            "counts not finite): are flat and dark field exchanged?"
+        )
+    positive = signal[~dead & (signal > 0)]
+    if not positive.size:
+        raise ValueError("No pixel counts more than the dark field: is this the right dark field?")
+    signal = np.maximum(signal, positive.min())
+    with np.errstate(invalid="ignore", divide="ignore"):
+        integrals = -np.log(signal / gain)
+    return repair_pixels(integrals.astype(np.float32), dead)
+
+
+def repair_pixels(
+    projections: npt.NDArray[np.float32], dead: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float32]:
+    """Replace dead pixels by the median of the living ones around them.
+
+    Parameters
+    ----------
+    projections : ndarray, shape (n_views, n_rows, n_cols), float32
+        Images to repair.
+    dead : ndarray, shape (n_views, n_rows, n_cols), bool
+        Pixels without a valid value.
+
+    Returns
+    -------
+    ndarray, shape (n_views, n_rows, n_cols), float32
+        A copy; the window grows from 3x3 pixels until it holds a living one.
+    """
+    repaired = projections.copy()
+    repaired[dead] = np.nan
+    for view, row, column in np.argwhere(dead):
+        image, half = projections[view], 0
+        living = np.zeros(0, dtype=np.float32)
+        while not living.size and half < max(image.shape):
+            half += 1
+            window = (
+                slice(max(row - half, 0), row + half + 1),
+                slice(max(column - half, 0), column + half + 1),
+            )
+            living = image[window][~dead[view][window]]
+        repaired[view, row, column] = np.median(living) if living.size else 0.0
+    return repaired
+
+
+def _detector_image(
+    values: npt.ArrayLike, detector: tuple[int, ...], name: str
+) -> npt.NDArray[np.float32]:
+    """Give one image of the detector's shape, averaging several exposures."""
+    image = np.asarray(values, dtype=np.float32)
+    if image.ndim == 3:
+        image = image.mean(axis=0)
+    if image.ndim != 0 and image.shape != detector:
+        raise ValueError(
+            f"{name} must be a number or have the detector's shape {detector} (rows, columns), got "
+            f"{image.shape}."
+        )
+    return np.asarray(np.broadcast_to(image, detector))

@@ -1,0 +1,172 @@
+"""What the user pointed at: positive and negative points, and a box."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from NASAM3DLib.scan.grid import VolumeGrid
+
+POSITIVE, NEGATIVE = 1, 0
+
+
+def _no_points() -> npt.NDArray[np.float64]:
+    return np.zeros((0, 3))
+
+
+def _no_labels() -> npt.NDArray[np.int8]:
+    return np.zeros(0, dtype=np.int8)
+
+
+@dataclass(frozen=True, eq=False)
+class Prompts:
+    """Points and an optional box, in the order in which they were given.
+
+    Parameters
+    ----------
+    points_ras : ndarray, shape (n, 3), float64
+        Clicked points, mm.
+    labels : ndarray, shape (n,), int8
+        1 for a point on the object, 0 for a point beside it (the coding of Segment Anything).
+    box_ras : ndarray, shape (2, 3), float64, optional
+        Minimum and maximum corner of a box around the object, mm.
+
+    Raises
+    ------
+    ValueError
+        If shapes disagree, a coordinate is not finite, a label is neither 0 nor 1, or the box is
+        empty.
+    """
+
+    points_ras: npt.NDArray[np.float64] = field(default_factory=_no_points)
+    labels: npt.NDArray[np.int8] = field(default_factory=_no_labels)
+    box_ras: npt.NDArray[np.float64] | None = None
+
+    def __post_init__(self) -> None:
+        points = np.array(self.points_ras, dtype=np.float64)
+        labels = np.array(self.labels)
+        if points.ndim != 2 or points.shape[1] != 3:
+            raise ValueError(f"Prompts.points_ras must have shape (n, 3) in mm, got {points.shape}.")
+        if labels.shape != (len(points),):
+            raise ValueError(
+                f"Prompts.labels must have one entry for each of the {len(points)} points, got "
+                f"shape {labels.shape}."
+            )
+        if not np.isfinite(points).all():
+            raise ValueError("Prompts.points_ras must be finite, got NaN or infinity.")
+        if not np.isin(labels, (NEGATIVE, POSITIVE)).all():
+            raise ValueError(
+                f"Prompts.labels must be 1 (positive) or 0 (negative), got {sorted(set(labels.tolist()))}."
+            )
+        object.__setattr__(self, "points_ras", points)
+        object.__setattr__(self, "labels", labels.astype(np.int8))
+        if self.box_ras is not None:
+            object.__setattr__(self, "box_ras", _checked_box(self.box_ras))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def positive_ras(self) -> npt.NDArray[np.float64]:
+        """Positive points, shape (n, 3), mm."""
+        return self.points_ras[self.labels == POSITIVE]
+
+    @property
+    def negative_ras(self) -> npt.NDArray[np.float64]:
+        """Negative points, shape (n, 3), mm."""
+        return self.points_ras[self.labels == NEGATIVE]
+
+    def with_point(self, point_ras: npt.ArrayLike, *, positive: bool = True) -> Prompts:
+        """Give the prompts with one more point at the end.
+
+        Parameters
+        ----------
+        point_ras : array_like, shape (3,)
+            The point, mm.
+        positive : bool
+            Whether it lies on the object.
+
+        Returns
+        -------
+        Prompts
+        """
+        point = np.asarray(point_ras, dtype=np.float64).reshape(1, -1)
+        label = np.array([POSITIVE if positive else NEGATIVE], dtype=np.int8)
+        return Prompts(
+            np.concatenate([self.points_ras, point]),
+            np.concatenate([self.labels, label]),
+            self.box_ras,
+        )
+
+    def without_last(self) -> Prompts:
+        """Give the prompts without the newest point.
+
+        Returns
+        -------
+        Prompts
+
+        Raises
+        ------
+        RuntimeError
+            If there is no point.
+        """
+        if not len(self):
+            raise RuntimeError("There is no point to take back.")
+        return Prompts(self.points_ras[:-1], self.labels[:-1], self.box_ras)
+
+    def voxels(self, grid: VolumeGrid) -> npt.NDArray[np.intp]:
+        """Find the voxel of each point, refusing what cannot be served.
+
+        Parameters
+        ----------
+        grid : VolumeGrid
+            Grid of the volume that was clicked on.
+
+        Returns
+        -------
+        ndarray, shape (n, 3), intp
+            Voxel index (k, j, i) of each point.
+
+        Raises
+        ------
+        ValueError
+            If a point lies outside the volume, or a positive and a negative point fall into one
+            voxel.
+        """
+        outside = np.flatnonzero(~grid.contains(self.points_ras))
+        if outside.size:
+            index = int(outside[0])
+            point = ", ".join(f"{x:.1f}" for x in self.points_ras[index])
+            low, high = grid.corners_ras.min(axis=0), grid.corners_ras.max(axis=0)
+            extent = ", ".join(f"{a:.1f} to {b:.1f}" for a, b in zip(low, high, strict=True))
+            raise ValueError(
+                f"Point {index + 1} at RAS ({point}) mm lies outside the volume, which spans "
+                f"({extent}) mm: move the point into the volume or choose the volume it belongs to."
+            )
+        voxels = np.rint(grid.to_ijk(self.points_ras)).astype(np.intp)[:, ::-1]
+        positive = {tuple(v) for v in voxels[self.labels == POSITIVE]}
+        for index in np.flatnonzero(self.labels == NEGATIVE):
+            if tuple(voxels[index]) in positive:
+                point = ", ".join(f"{x:.1f}" for x in self.points_ras[index])
+                raise ValueError(
+                    f"Negative point {index + 1} at RAS ({point}) mm falls into the same voxel as a "
+                    "positive point: remove one of the two."
+                )
+        return voxels
+
+
+def _checked_box(box_ras: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Give the box as float64 after checking that it has a size."""
+    box = np.array(box_ras, dtype=np.float64)
+    if box.shape != (2, 3) or not np.isfinite(box).all():
+        raise ValueError(
+            f"Prompts.box_ras must hold two finite corners, shape (2, 3) in mm, got {box.shape}."
+        )
+    if (box[1] <= box[0]).any():
+        raise ValueError(
+            f"Prompts.box_ras must hold the minimum corner first and have a size along each axis, "
+            f"got {box.tolist()}."
+        )
+    return box

@@ -1,0 +1,70 @@
+# Everything runs in one virtual environment, made here on first use with plain pip.
+# Python 3.11 or later, make and a package index are all that is needed.
+# `make PYTHON=/path/to/python3` names the interpreter, `make VENV=folder` the environment.
+
+VENV   ?= .venv
+PYTHON ?=
+PY     := $(VENV)/bin/python
+LOCK   := requirements-dev.lock
+# No compiled extension of ours and no source build: a new lock or new metadata is what makes it stale.
+INPUTS := pyproject.toml $(LOCK) Tools/install_torch.py
+PIP    := $(PY) -m pip --disable-pip-version-check install --constraint $(LOCK)
+TESTS  ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all check lint types bench format lock torch clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.ready-demo ## run the whole road on generated data; results in demo-output/
+	$(PY) -m NASAM3DLib demo --output demo-output --force
+
+test: $(VENV)/.ready-dev ## run the tests; TESTS="Testing/test_x.py -k name" runs some of them
+	$(PY) -m pytest $(TESTS)
+
+test-all: $(VENV)/.ready-dev ## run the tests, the slow ones too
+	$(PY) -m pytest -m "" $(TESTS)
+
+check: lint types test ## lint, types and tests
+
+lint: $(VENV)/.ready-dev ## check rules, formatting and the lists in CMakeLists.txt
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) Tools/cmake_lists.py
+
+types: $(VENV)/.ready-dev ## check types; wants torch and MONAI installed
+	$(PY) -m mypy
+
+bench: $(VENV)/.ready-dev ## print the benchmark table
+	$(PY) Testing/bench/run.py
+
+format: $(VENV)/.ready-dev ## reformat, sort imports, rewrite the lists in CMakeLists.txt
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+	$(PY) Tools/cmake_lists.py --write
+
+lock: $(VENV)/.ready-dev ## write the versions now installed to requirements-dev.lock
+	$(PY) Tools/lock.py --write
+	touch $(VENV)/.ready-demo $(VENV)/.ready-dev
+
+torch: $(PY) ## look for torch again where the set-up had to leave it out
+	$(PY) Tools/install_torch.py --constraint $(LOCK) --also monai
+
+clean: ## remove the environment, caches and results
+	rm -rf $(VENV) build dist *.egg-info demo-output bench-output
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find NASAM3D NASAM3DLib Testing Tools -name __pycache__ -prune -exec rm -rf {} +
+
+$(PY):
+	@sh Tools/make_venv.sh $(VENV) $(PYTHON)
+
+$(VENV)/.ready-demo: $(INPUTS) | $(PY)
+	$(PIP) --editable .
+	$(PY) Tools/install_torch.py --constraint $(LOCK)
+	@touch $@
+
+$(VENV)/.ready-dev: $(INPUTS) | $(PY)
+	$(PIP) --editable ".[vendor,lint,test]"
+	$(PY) Tools/install_torch.py --constraint $(LOCK) --also monai
+	@touch $@ $(VENV)/.ready-demo

@@ -1,0 +1,65 @@
+"""Fixtures and rules shared by all tests."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA_VARIABLE = "NASAM3D_DATA"
+
+# Not tests, though --doctest-modules would import every file in them.
+collect_ignore = ["bench", "host", "tools"]
+
+# Pictures are drawn without a display; set before anything imports matplotlib.
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+# The same examples in every run, and no time limit: the first call of a kernel compiles it.
+settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
+settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Folder of the real scans; tests that need it are skipped where it is absent."""
+    named = os.environ.get(DATA_VARIABLE)
+    folder = Path(named) if named else ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no real scans at {folder}: set {DATA_VARIABLE} to their folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def repository_root() -> Path:
+    """Root of the repository."""
+    return ROOT
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what this machine cannot run."""
+    reasons = {"gpu": no_gpu_reason, "slicer": no_slicer_host_reason}
+    for mark, reason_of in reasons.items():
+        marked = [item for item in items if item.get_closest_marker(mark)]
+        reason = reason_of() if marked else ""
+        if reason:
+            for item in marked:
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def no_gpu_reason() -> str:
+    """Why there is no CUDA device; empty if there is one."""
+    if find_spec("torch") is None:
+        return "torch is not installed"
+    import torch
+
+    return "" if torch.cuda.is_available() else "no CUDA device"
+
+
+def no_slicer_host_reason() -> str:
+    """Why the Slicer test host cannot start; empty if it can."""
+    absent = [name for name in ("slicer_core", "vtk", "PySide6") if find_spec(name) is None]
+    return f"not installed: {', '.join(absent)}" if absent else ""

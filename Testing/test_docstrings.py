@@ -35,15 +35,20 @@ def public_objects(module: ModuleType) -> Iterator[str]:
         if name.startswith("_") or not is_own:
             continue
         if inspect.isclass(thing):
-            yield f"{module.__name__}.{name}"
+            # A protocol is never called: its signature is a placeholder.
+            if not getattr(thing, "_is_protocol", False):
+                yield f"{module.__name__}.{name}"
             yield from public_members(thing)
         elif inspect.isfunction(thing):
             yield f"{module.__name__}.{name}"
 
 
 def public_members(owner: type) -> Iterator[str]:
-    """Yield the public methods and properties that a class defines itself."""
+    """Yield the public methods and properties that a class is the first to define."""
+    inherited = {name for base in owner.__mro__[1:] for name in vars(base)}
     for name, member in vars(owner).items():
+        if name in inherited:
+            continue
         plain = member.__func__ if isinstance(member, classmethod | staticmethod) else member
         documented = inspect.isfunction(plain) or isinstance(member, property)
         if documented and not name.startswith("_"):

@@ -201,9 +201,7 @@ def locked_version(constraint: Path, name: str) -> str:
         package, _, version = line.partition("==")
         if package.strip().lower() == name:
             return version.split(";")[0].strip()
-    raise ValueError(
-        f"{constraint} must pin {name}, got no line '{name}==<version>'. Run make lock."
-    )
+    raise ValueError(f"{constraint} must have a line '{name}==<version>', got none: run make lock.")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -26,7 +26,15 @@ logger = logging.getLogger(__name__)
 
 
 class Click(NamedTuple):
-    """One simulated click."""
+    """One simulated click.
+
+    Parameters
+    ----------
+    point_ras : ndarray, shape (3,), float64
+        Centre of the clicked voxel, mm.
+    positive : bool
+        Whether it is placed on the object.
+    """
 
     point_ras: npt.NDArray[np.float64]
     positive: bool
@@ -40,10 +48,27 @@ class Segmenter(Protocol):
     """What :func:`click_session` asks of an engine."""
 
     def set_volume(self, volume: Volume) -> None:
-        """Take the volume to segment."""
+        """Take the volume to segment.
+
+        Parameters
+        ----------
+        volume : Volume
+            What the user sees.
+        """
 
     def predict(self, prompts: Prompts) -> Mask:
-        """Give the mask for all prompts so far."""
+        """Give the mask for all prompts so far.
+
+        Parameters
+        ----------
+        prompts : Prompts
+            All clicks, in order.
+
+        Returns
+        -------
+        Mask
+            On the volume's grid.
+        """
 
 
 @dataclass(frozen=True)

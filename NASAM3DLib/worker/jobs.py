@@ -1,0 +1,298 @@
+"""What the worker can be asked for, and what it remembers from one job to the next.
+
+=============  =================================================  ================================
+verb           takes                                              gives
+=============  =================================================  ================================
+inspect        ``path``                                           views, arc, detector, summary
+reconstruct    ``path`` or the arrays of a scan; ``n_views``,     the volume, its report and a
+               ``settings``, ``grid``, ``quantity``               window to show it with
+set_volume     a volume                                           ``volume_id``
+predict        ``volume_id``, points; ``engine``, ``settings``    the mask and its figures
+undo, reset    ``volume_id``                                      the mask before, nothing
+=============  =================================================  ================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from NASAM3DLib.progress import ProgressCallback, sub_progress
+from NASAM3DLib.reconstruct.volume import AIR_ATTENUATION, WATER_ATTENUATION, Volume
+from NASAM3DLib.scan.grid import VolumeGrid
+from NASAM3DLib.scan.projections import ProjectionSet
+from NASAM3DLib.segment.mask import Mask
+from NASAM3DLib.worker.payloads import (
+    content_id,
+    pack_mask,
+    pack_volume,
+    unpack_projections,
+    unpack_prompts,
+    unpack_volume,
+)
+from NASAM3DLib.worker.protocol import Message
+from NASAM3DLib.worker.server import JobTable
+
+if TYPE_CHECKING:
+    from NASAM3DLib.segment.segmenter import PromptableSegmenter
+
+DEFAULT_ENGINE = "density-guided"
+READING_PART = 0.05
+PREPARING_PART = 0.3
+
+SOFT_TISSUE_WINDOW_HU = (-160.0, 240.0)
+SOFT_TISSUE_PART = 0.05
+"""Part of the voxels that must lie in the soft tissue window to show a volume with it."""
+
+
+class Session:
+    """The jobs of one worker process.
+
+    A scan that was inspected is not read again to be reconstructed, and a volume is prepared once
+    however often it is clicked on.
+    """
+
+    def __init__(self) -> None:
+        self._scan: ProjectionSet | None = None
+        self._scan_key: tuple[str, int, int] | None = None
+        self._volume: Volume | None = None
+        self._volume_id = ""
+        self._segmenter: PromptableSegmenter | None = None
+        self._segmenter_key: tuple[Any, ...] = ()
+
+    def jobs(self) -> JobTable:
+        """Give the table of jobs.
+
+        Returns
+        -------
+        mapping of str to callable
+        """
+        return {
+            "inspect": self.inspect,
+            "reconstruct": self.reconstruct,
+            "set_volume": self.set_volume,
+            "predict": self.predict,
+            "undo": self.undo,
+            "reset": self.reset,
+        }
+
+    def inspect(self, request: Message, progress: ProgressCallback) -> Message:
+        """Describe the scan in a file.
+
+        Parameters
+        ----------
+        request : Message
+            With the field ``path``.
+        progress : callable
+            Progress callback.
+
+        Returns
+        -------
+        Message
+            Fields ``summary``, ``n_views``, ``arc_deg`` (None for a free orbit),
+            ``detector_shape``, ``pixel_spacing_mm`` and ``is_parallel``.
+        """
+        progress("Reading projections", 0.0)
+        geometry = self._requested_scan(request).geometry
+        orbit = geometry.orbit
+        fields = {
+            "summary": str(geometry),
+            "n_views": geometry.n_views,
+            "arc_deg": None if orbit is None else float(np.degrees(orbit.arc_rad)),
+            "detector_shape": list(geometry.detector_shape),
+            "pixel_spacing_mm": list(geometry.pixel_spacing_mm),
+            "is_parallel": geometry.is_parallel,
+        }
+        return Message("result", fields)
+
+    def reconstruct(self, request: Message, progress: ProgressCallback) -> Message:
+        """Reconstruct a volume from a file or from the projections in the message.
+
+        Parameters
+        ----------
+        request : Message
+            With ``path`` or the arrays of a scan. Optional: ``n_views`` to use, ``settings`` for
+            ``ReconstructionSettings``, ``grid``, ``quantity`` ("HU" or "attenuation").
+        progress : callable
+            Progress callback.
+
+        Returns
+        -------
+        Message
+            The volume, with the fields ``report`` and ``window``.
+        """
+        # Numba and the solvers load here, so that the worker says hello at once.
+        from NASAM3DLib.pipeline import reconstruct
+        from NASAM3DLib.reconstruct.settings import ReconstructionSettings
+
+        fields = request.fields
+        progress("Reading projections", 0.0)
+        scan = self._requested_scan(request)
+        if fields.get("n_views"):
+            scan = scan.sparse(int(fields["n_views"]))
+        grid = VolumeGrid.from_dict(fields["grid"]) if fields.get("grid") else None
+        settings = ReconstructionSettings(**fields.get("settings", {}))
+        done = reconstruct(scan, grid, settings, progress=sub_progress(progress, READING_PART, 1.0))
+        volume = done.volume
+        volume = volume.to_hu() if fields.get("quantity", "HU") == "HU" else volume
+        return pack_volume(
+            "result", volume, report=done.report, window=list(display_window(volume))
+        )
+
+    def set_volume(self, request: Message, progress: ProgressCallback) -> Message:
+        """Take the volume that will be clicked on.
+
+        Parameters
+        ----------
+        request : Message
+            With a volume.
+        progress : callable
+            Progress callback.
+
+        Returns
+        -------
+        Message
+            Field ``volume_id``, the same for the same content.
+        """
+        progress("Receiving the volume", 0.0)
+        volume = unpack_volume(request)
+        volume_id = content_id(volume)
+        if volume_id != self._volume_id:
+            self._volume, self._volume_id = volume, volume_id
+            self._segmenter, self._segmenter_key = None, ()
+        return Message("result", {"volume_id": volume_id})
+
+    def predict(self, request: Message, progress: ProgressCallback) -> Message:
+        """Segment what the points show.
+
+        Parameters
+        ----------
+        request : Message
+            With ``volume_id`` and prompts. Optional: ``engine``, ``settings``.
+        progress : callable
+            Progress callback.
+
+        Returns
+        -------
+        Message
+            The mask, with the fields ``volume_ml``, ``n_voxels`` and ``mean``.
+        """
+        prompts = unpack_prompts(request)
+        segmenter = self._requested_segmenter(request, sub_progress(progress, 0.0, PREPARING_PART))
+        mask = segmenter.predict(prompts, progress=sub_progress(progress, PREPARING_PART, 1.0))
+        return self._packed(mask)
+
+    def undo(self, request: Message, progress: ProgressCallback) -> Message:
+        """Take the last prediction back.
+
+        Parameters
+        ----------
+        request : Message
+            With ``volume_id``.
+        progress : callable
+            Progress callback.
+
+        Returns
+        -------
+        Message
+            The mask before, as :meth:`predict` gives it.
+        """
+        self._check_volume(request)
+        if self._segmenter is None:
+            raise RuntimeError("There is nothing to take back: predict first.")
+        return self._packed(self._segmenter.undo())
+
+    def reset(self, request: Message, progress: ProgressCallback) -> Message:
+        """Forget the predictions but keep the volume.
+
+        Parameters
+        ----------
+        request : Message
+            With ``volume_id``.
+        progress : callable
+            Progress callback.
+
+        Returns
+        -------
+        Message
+        """
+        self._check_volume(request)
+        if self._segmenter is not None:
+            self._segmenter.reset()
+        return Message("result", {"volume_id": self._volume_id})
+
+    def _requested_scan(self, request: Message) -> ProjectionSet:
+        """Give the scan of a request, read only if it is not the last one."""
+        if "path" not in request.fields:
+            return unpack_projections(request)
+        from NASAM3DLib.scan.io import load_projections
+
+        path = Path(request.fields["path"]).expanduser()
+        status = path.stat()
+        key = (str(path.resolve()), status.st_mtime_ns, status.st_size)
+        if self._scan is None or key != self._scan_key:
+            self._scan, self._scan_key = load_projections(path), key
+        return self._scan
+
+    def _requested_segmenter(
+        self, request: Message, progress: ProgressCallback
+    ) -> PromptableSegmenter:
+        """Give the segmenter with the volume set, prepared only if it is not the last one."""
+        volume = self._check_volume(request)
+        from NASAM3DLib.segment.segmenter import make_segmenter
+
+        engine = str(request.fields.get("engine", DEFAULT_ENGINE))
+        settings: Mapping[str, Any] = request.fields.get("settings", {})
+        key = (engine, *sorted(settings.items()))
+        if self._segmenter is None or key != self._segmenter_key:
+            progress("Preparing the volume", 0.0)
+            segmenter = make_segmenter(engine, settings)
+            segmenter.set_volume(volume)
+            self._segmenter, self._segmenter_key = segmenter, key
+        return self._segmenter
+
+    def _check_volume(self, request: Message) -> Volume:
+        """Give the volume if it is the one that the request is about."""
+        if self._volume is None or request.fields.get("volume_id") != self._volume_id:
+            raise RuntimeError(
+                "The worker does not hold the volume that was clicked on: send it with set_volume."
+            )
+        return self._volume
+
+    def _packed(self, mask: Mask) -> Message:
+        """Put a mask and its figures into a result."""
+        volume = self._volume
+        if volume is None:
+            raise RuntimeError("There is no volume: send one with set_volume.")
+        mean = float(volume.array[mask.array].mean()) if mask.n_voxels else None
+        return pack_mask(
+            "result", mask, volume_ml=mask.volume_ml, n_voxels=mask.n_voxels, mean=mean
+        )
+
+
+def display_window(volume: Volume) -> tuple[float, float]:
+    """Choose the grey levels to show a volume with.
+
+    Parameters
+    ----------
+    volume : Volume
+        The volume.
+
+    Returns
+    -------
+    low, high : float
+        The soft tissue window of an abdomen in the unit of the volume. Where hardly a voxel lies in
+        it, as in a scan whose attenuation is not calibrated, the 1st and 99th percentile.
+    """
+    low, high = SOFT_TISSUE_WINDOW_HU
+    if volume.quantity == "attenuation":
+        scale = (WATER_ATTENUATION - AIR_ATTENUATION) / 1000.0
+        low, high = WATER_ATTENUATION + low * scale, WATER_ATTENUATION + high * scale
+    inside = np.mean((volume.array > low) & (volume.array < high))
+    if inside >= SOFT_TISSUE_PART:
+        return low, high
+    low, high = (float(value) for value in np.percentile(volume.array, (1, 99)))
+    return (low, high) if high > low else (low - 0.5, low + 0.5)

@@ -1,0 +1,259 @@
+"""How scans, volumes, points and masks travel in messages; used on both sides."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from NASAM3DLib.reconstruct.volume import Volume
+from NASAM3DLib.scan.geometry import ConeBeamGeometry
+from NASAM3DLib.scan.grid import VolumeGrid
+from NASAM3DLib.scan.orbit import CircularOrbit
+from NASAM3DLib.scan.projections import ProjectionSet
+from NASAM3DLib.segment.mask import Mask
+from NASAM3DLib.segment.prompts import Prompts
+from NASAM3DLib.worker.protocol import Array, Message
+
+_POSES = ("sources_ras", "detector_centres_ras", "detector_u_ras", "detector_v_ras")
+_ID_BYTES = 16
+
+
+def pack_projections(projection_set: ProjectionSet) -> Message:
+    """Put a scan into a "reconstruct" message.
+
+    Parameters
+    ----------
+    projection_set : ProjectionSet
+        The scan.
+
+    Returns
+    -------
+    Message
+        Poses as arrays; the orbit as a dictionary if the scan has one.
+    """
+    geometry = projection_set.geometry
+    arrays: dict[str, Array] = {name: getattr(geometry, name) for name in _POSES}
+    orbit = None if geometry.orbit is None else geometry.orbit.to_dict()
+    return Message(
+        "reconstruct", {"orbit": orbit}, {"projections": projection_set.projections, **arrays}
+    )
+
+
+def unpack_projections(message: Message) -> ProjectionSet:
+    """Take a scan out of a message.
+
+    Parameters
+    ----------
+    message : Message
+        With the arrays of :func:`pack_projections`.
+
+    Returns
+    -------
+    ProjectionSet
+
+    Raises
+    ------
+    ValueError
+        If an array is missing or the scan contradicts itself.
+    """
+    projections = _array(message, "projections")
+    sources, centres, steps_u, steps_v = (_array(message, name) for name in _POSES)
+    if projections.ndim != 3:
+        raise ValueError(
+            f"projections must have shape (n_views, n_rows, n_cols), got {projections.shape}."
+        )
+    described = message.fields.get("orbit")
+    orbit = None if described is None else _orbit_from(described)
+    n_rows, n_columns = projections.shape[1:]
+    geometry = ConeBeamGeometry(sources, centres, steps_u, steps_v, (n_rows, n_columns), orbit)
+    return ProjectionSet(projections, geometry)
+
+
+def pack_volume(kind: str, volume: Volume, **fields: Any) -> Message:
+    """Put a volume into a message.
+
+    Parameters
+    ----------
+    kind : str
+        Kind of the message.
+    volume : Volume
+        The volume.
+    **fields : object
+        Further fields.
+
+    Returns
+    -------
+    Message
+    """
+    arrays: dict[str, Array] = {"volume": volume.array}
+    if volume.uncertainty is not None:
+        arrays["uncertainty"] = volume.uncertainty
+    described = {"grid": volume.grid.to_dict(), "quantity": volume.quantity}
+    return Message(kind, {**described, **fields}, arrays)
+
+
+def unpack_volume(message: Message) -> Volume:
+    """Take a volume out of a message.
+
+    Parameters
+    ----------
+    message : Message
+        As :func:`pack_volume` made it.
+
+    Returns
+    -------
+    Volume
+
+    Raises
+    ------
+    ValueError
+        If something is missing or wrong.
+    """
+    grid = VolumeGrid.from_dict(_field(message, "grid"))
+    uncertainty = message.arrays.get("uncertainty")
+    return Volume(_array(message, "volume"), grid, _field(message, "quantity"), uncertainty)
+
+
+def pack_prompts(kind: str, prompts: Prompts, **fields: Any) -> Message:
+    """Put prompts into a message.
+
+    Parameters
+    ----------
+    kind : str
+        Kind of the message.
+    prompts : Prompts
+        Points and box.
+    **fields : object
+        Further fields.
+
+    Returns
+    -------
+    Message
+    """
+    arrays: dict[str, Array] = {"points_ras": prompts.points_ras, "labels": prompts.labels}
+    if prompts.box_ras is not None:
+        arrays["box_ras"] = prompts.box_ras
+    return Message(kind, fields, arrays)
+
+
+def unpack_prompts(message: Message) -> Prompts:
+    """Take prompts out of a message.
+
+    Parameters
+    ----------
+    message : Message
+        As :func:`pack_prompts` made it.
+
+    Returns
+    -------
+    Prompts
+
+    Raises
+    ------
+    ValueError
+        If something is missing or wrong.
+    """
+    box = message.arrays.get("box_ras")
+    return Prompts(_array(message, "points_ras"), _array(message, "labels"), box)
+
+
+def pack_mask(kind: str, mask: Mask, **fields: Any) -> Message:
+    """Put the occupied box of a mask into a message.
+
+    Parameters
+    ----------
+    kind : str
+        Kind of the message.
+    mask : Mask
+        The mask.
+    **fields : object
+        Further fields.
+
+    Returns
+    -------
+    Message
+        Its array ``mask`` is the smallest box that holds all voxels, at ``offset_kji``.
+    """
+    occupied = np.argwhere(mask.array)
+    low = occupied.min(axis=0) if occupied.size else np.zeros(3, dtype=np.intp)
+    high = occupied.max(axis=0) + 1 if occupied.size else low
+    box = mask.array[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+    described = {"shape_kji": list(mask.grid.shape_kji), "offset_kji": low.tolist()}
+    return Message(kind, {**described, **fields}, {"mask": box})
+
+
+def unpack_mask(message: Message) -> npt.NDArray[np.uint8]:
+    """Take a mask out of a message.
+
+    Parameters
+    ----------
+    message : Message
+        As :func:`pack_mask` made it.
+
+    Returns
+    -------
+    ndarray, shape (k, j, i), uint8
+        1 inside the object, 0 outside.
+
+    Raises
+    ------
+    ValueError
+        If something is missing or the box does not fit into the volume.
+    """
+    shape, low = (tuple(_field(message, name)) for name in ("shape_kji", "offset_kji"))
+    box = _array(message, "mask")
+    high = tuple(a + n for a, n in zip(low, box.shape, strict=True))
+    if min(low) < 0 or any(b > n for b, n in zip(high, shape, strict=True)):
+        raise ValueError(
+            f"A mask of shape {box.shape} at {low} does not fit into a volume of shape {shape}."
+        )
+    mask = np.zeros(shape, dtype=np.uint8)
+    mask[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] = box
+    return mask
+
+
+def content_id(volume: Volume) -> str:
+    """Give a short name that only volumes of the same content share.
+
+    Parameters
+    ----------
+    volume : Volume
+        The volume.
+
+    Returns
+    -------
+    str
+        Hash of voxels, grid and quantity.
+    """
+    digest = hashlib.blake2b(digest_size=_ID_BYTES)
+    digest.update(repr((volume.grid.shape_kji, volume.quantity)).encode())
+    digest.update(np.ascontiguousarray(volume.grid.ijk_to_ras).data)
+    digest.update(np.ascontiguousarray(volume.array).data)
+    return digest.hexdigest()
+
+
+def _orbit_from(described: Mapping[str, Any]) -> CircularOrbit:
+    """Make an orbit from what ``CircularOrbit.to_dict`` gave."""
+    in_degrees = {"angles_deg": "angles_rad", "detector_tilt_deg": "detector_tilt_rad"}
+    values = {name: value for name, value in described.items() if name not in in_degrees}
+    for name, name_rad in in_degrees.items():
+        values[name_rad] = np.radians(described[name])
+    return CircularOrbit(**values)
+
+
+def _array(message: Message, name: str) -> Array:
+    """Give one array of a message, or say that it is missing."""
+    if name not in message.arrays:
+        raise ValueError(f"Message {message.kind!r} needs an array {name!r}.")
+    return message.arrays[name]
+
+
+def _field(message: Message, name: str) -> Any:
+    """Give one field of a message, or say that it is missing."""
+    if name not in message.fields:
+        raise ValueError(f"Message {message.kind!r} needs a field {name!r}.")
+    return message.fields[name]

@@ -18,20 +18,28 @@ import json
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 
 RESOLVE_LIMIT_S = 180
-"""An index without separate metadata makes pip fetch whole wheels to answer the first question."""
+"""Bounds the first question."""
 
 PROBE_LIMIT_S = 20
 """Bounds the second question as a whole: pip's own limit counts for each address of the host."""
 
 CUDA_PACKAGES = re.compile(r"(nvidia|cuda|triton|pytorch-triton)(-|$)")
 CUDA_BUILD = re.compile(r"\+(cu|rocm|xpu)")
+COLLECTING = re.compile(r"\s*Collecting ([\w.-]+)")
+FETCHING = re.compile(r"\s*(?:Downloading|Using cached) torch-\S+ \(([\d.]+) ([MG])B\)")
+
+LARGEST_CPU_WHEEL_MB = 300
+"""Between the CPU builds for Linux (about 200 MB) and those with CUDA (more than 500 MB)."""
 
 LEFT_OUT = """\
 torch was left out. This machine shows no NVIDIA GPU, {index}, and {cpu_index}. The neural \
@@ -40,22 +48,43 @@ total-variation reconstruction, density-guided segmentation and evaluation work 
 add it later run `make torch` where {url} can be reached, or accept the large download with \
 `{python} -m pip install {requirement}`."""
 
-Runner = Callable[[Sequence[str], float | None], "subprocess.CompletedProcess[str]"]
+
+class Answer(NamedTuple):
+    """What a command left: exit status and output."""
+
+    status: int
+    output: str = ""
 
 
-def run_captured(command: Sequence[str], limit_s: float | None) -> subprocess.CompletedProcess[str]:
-    """Run a command and capture its output; status 124 if it is too slow, 127 if it is absent."""
+Ask = Callable[[Sequence[str], float, Callable[[str], bool] | None], Answer]
+Do = Callable[[Sequence[str]], int]
+
+
+def run_captured(
+    command: Sequence[str], limit_s: float, stop_at: Callable[[str], bool] | None = None
+) -> Answer:
+    """Run a command and capture its output, errors included.
+
+    It is killed after ``limit_s``, and as soon as ``stop_at`` is true of a line of its output. The
+    status is then not 0; it is 127 where the command does not exist.
+    """
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=limit_s, check=False)
-    except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(command, 124, "", f"no answer in {limit_s} s")
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
     except OSError as error:
-        return subprocess.CompletedProcess(command, 127, "", str(error))
-
-
-def run_shown(command: Sequence[str], limit_s: float | None) -> subprocess.CompletedProcess[str]:
-    """Run a command whose output the user watches."""
-    return subprocess.CompletedProcess(command, subprocess.call(command, timeout=limit_s))
+        return Answer(127, str(error))
+    lines = []
+    timer = threading.Timer(limit_s, process.kill)
+    timer.start()
+    with process:
+        for line in process.stdout or ():
+            lines.append(line)
+            if stop_at is not None and stop_at(line):
+                process.kill()
+                break
+    timer.cancel()
+    return Answer(process.returncode, "".join(lines))
 
 
 class Installer:
@@ -66,11 +95,11 @@ class Installer:
     constraint : Path
         The lock, with a line ``torch==<version>``.
     ask, do : callable
-        Run a command with captured output, and with its output shown.
+        Run a command with captured output, as ``run_captured`` does, and with its output shown.
     """
 
     def __init__(
-        self, constraint: Path, *, ask: Runner = run_captured, do: Runner = run_shown
+        self, constraint: Path, *, ask: Ask = run_captured, do: Do = subprocess.call
     ) -> None:
         self.requirement = f"torch=={locked_version(constraint, 'torch')}"
         self.constraint = constraint
@@ -137,23 +166,32 @@ class Installer:
 
     def _has_nvidia_gpu(self) -> bool:
         """Whether the driver's own tool lists a GPU."""
-        answer = self.ask(["nvidia-smi", "-L"], PROBE_LIMIT_S)
-        return answer.returncode == 0 and "GPU" in answer.stdout
+        answer = self.ask(["nvidia-smi", "-L"], PROBE_LIMIT_S, None)
+        return answer.status == 0 and "GPU" in answer.output
 
     def _why_not_configured_index(self) -> str:
-        """Why torch of the configured index is not wanted; empty if it is."""
-        answer = self.ask(
-            [
-                *pip_command("install", "--quiet", "--dry-run", "--report", "-"),
-                *("--constraint", str(self.constraint), self.requirement),
-            ],
-            RESOLVE_LIMIT_S,
-        )
-        if answer.returncode != 0:
-            return f"the configured package index offers no {self.requirement} for it"
-        cuda = [name for name in planned_packages(answer.stdout) if is_cuda(name)]
-        if cuda:
-            return f"the configured package index would add {len(cuda)} CUDA packages"
+        """Why torch of the configured index is not wanted; empty if it is.
+
+        Not every index offers the metadata of a wheel separately. Without it pip downloads whole
+        wheels to learn what they require, so it is stopped at the first sign of CUDA.
+        """
+        with TemporaryDirectory() as folder:
+            report = Path(folder, "report.json")
+            answer = self.ask(
+                [
+                    *pip_command("install", "--dry-run", "--report", str(report)),
+                    *("--progress-bar", "off", "--constraint", str(self.constraint)),
+                    self.requirement,
+                ],
+                RESOLVE_LIMIT_S,
+                is_sign_of_cuda,
+            )
+            if any(is_sign_of_cuda(line) for line in answer.output.splitlines()):
+                return "the configured package index has it with CUDA only"
+            if answer.status != 0:
+                return f"pip cannot get {self.requirement} from the configured package index"
+            if any(is_cuda(name) for name in planned_packages(report)):
+                return "the configured package index has it with CUDA only"
         return ""
 
     def _why_not_cpu_index(self) -> str:
@@ -164,28 +202,30 @@ class Installer:
                 *("--index-url", CPU_INDEX, "torch"),
             ],
             PROBE_LIMIT_S,
+            None,
         )
-        if answer.returncode != 0:
+        if answer.status != 0:
             return f"{CPU_INDEX} did not answer"
         version = self.requirement.removeprefix("torch==")
-        if f"{version}+cpu" not in re.split(r"[\s,()]+", answer.stdout):
+        if f"{version}+cpu" not in re.split(r"[\s,()]+", answer.output):
             return f"{CPU_INDEX} has no build of {version} for it"
         return ""
 
     def _pip_install(self, arguments: Sequence[str]) -> bool:
         """Install with pip under the lock; whether it succeeded."""
         command = [*pip_command("install"), "--constraint", str(self.constraint), *arguments]
-        return self.do(command, None).returncode == 0
+        return self.do(command) == 0
 
 
 def pip_command(*arguments: str) -> list[str]:
     """Return a command line of this interpreter's pip."""
-    return [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
+    # Unbuffered, so that a line is seen when it is written.
+    return [sys.executable, "-u", "-m", "pip", "--disable-pip-version-check", *arguments]
 
 
-def planned_packages(report: str) -> list[str]:
+def planned_packages(report: Path) -> list[str]:
     """Read ``name==version`` of each package from pip's installation report."""
-    planned = json.loads(report)["install"]
+    planned = json.loads(report.read_text(encoding="utf-8"))["install"]
     return [f"{item['metadata']['name']}=={item['metadata']['version']}" for item in planned]
 
 
@@ -193,6 +233,18 @@ def is_cuda(package: str) -> bool:
     """Whether ``name==version`` is a GPU library or torch built for a GPU."""
     name, _, version = package.lower().replace("_", "-").partition("==")
     return bool(CUDA_PACKAGES.match(name) or CUDA_BUILD.search(version))
+
+
+def is_sign_of_cuda(line: str) -> bool:
+    """Whether a line of pip's output names a GPU library or a torch too large for a CPU build."""
+    collecting = COLLECTING.match(line)
+    if collecting:
+        return is_cuda(collecting.group(1))
+    fetching = FETCHING.match(line)
+    if fetching:
+        size, unit = fetching.groups()
+        return float(size) * (1000 if unit == "G" else 1) > LARGEST_CPU_WHEEL_MB
+    return False
 
 
 def locked_version(constraint: Path, name: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,8 +50,8 @@ def replacing(path: Path, *, force: bool = False) -> Iterator[Path]:
     Yields
     ------
     Path
-        Where to write: in the same folder, with the same ending. It is removed if writing fails, and
-        an existing file then stays as it was.
+        Where to write: in the same folder, with the same ending. It is removed if writing fails,
+        and an existing file then stays as it was.
 
     Raises
     ------
@@ -66,7 +65,7 @@ def replacing(path: Path, *, force: bool = False) -> Iterator[Path]:
     passing = path.with_name(f".{secrets.token_hex(4)}-{path.name}")
     try:
         yield passing
-        os.replace(passing, path)
+        passing.replace(path)
     finally:
         passing.unlink(missing_ok=True)
 

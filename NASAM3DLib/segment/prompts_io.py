@@ -42,8 +42,8 @@ def load_prompts(path: Path) -> Prompts:
 
     Notes
     -----
-    The format is that of Slicer's markups schema, version 1.0.x: positions in LPS or RAS as the list
-    says, and LPS where it says nothing.
+    The format is that of Slicer's markups schema, version 1.0.x: positions in LPS or RAS as the
+    list says, and LPS where it says nothing.
     """
     prompts = Prompts()
     for markup in _point_lists(path):

@@ -45,6 +45,7 @@ def test_interpreters_that_do_not_do_are_passed_over(tmp_path: Path):
     assert answer.returncode == 0, answer.stderr
     assert "with python3 (Python 3." in answer.stdout
     assert (tmp_path / "venv" / "bin" / "python").exists()
+    assert (tmp_path / "venv" / ".gitignore").read_text() == "*\n"
 
 
 def test_each_reason_is_given_with_its_remedy(tmp_path: Path):

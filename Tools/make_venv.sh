@@ -31,6 +31,8 @@ for python in ${wanted:-python3.13 python3.12 python3.11 python3 python}; do
     trap 'rm -rf "$venv"' EXIT
     trap 'exit 130' INT TERM
     "$python" -m venv --clear "$venv"
+    # Before Python 3.13, venv does not hide itself from git and the tools that ask git.
+    echo '*' > "$venv/.gitignore"
     trap - EXIT INT TERM
     exit 0
 done

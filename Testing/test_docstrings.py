@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import importlib
 import inspect
 import pkgutil
@@ -25,7 +26,12 @@ def library_modules() -> list[str]:
     """Names of all modules of the library that are not the command line."""
     found = pkgutil.walk_packages(NASAM3DLib.__path__, prefix=f"{OWN}.")
     names = [OWN, *(module.name for module in found)]
-    return [name for name in names if not any(re.search(rule, name) for rule in RULES["exclude"])]
+    return [name for name in names if not is_excluded(name)]
+
+
+def is_excluded(full_name: str) -> bool:
+    """Whether the settings take a module or object out."""
+    return any(re.search(pattern, full_name) for pattern in RULES["exclude"])
 
 
 def public_objects(module: ModuleType) -> Iterator[str]:
@@ -35,8 +41,8 @@ def public_objects(module: ModuleType) -> Iterator[str]:
         if name.startswith("_") or not is_own:
             continue
         if inspect.isclass(thing):
-            # A protocol is never called: its signature is a placeholder.
-            if not getattr(thing, "_is_protocol", False):
+            # A protocol is never called, an enumeration not with its own parameters.
+            if not (getattr(thing, "_is_protocol", False) or issubclass(thing, enum.Enum)):
                 yield f"{module.__name__}.{name}"
             yield from public_members(thing)
         elif inspect.isfunction(thing):
@@ -57,6 +63,8 @@ def public_members(owner: type) -> Iterator[str]:
 
 def faults(full_name: str) -> list[str]:
     """Return what the chosen checks find in one docstring."""
+    if is_excluded(full_name):
+        return []
     errors = validate(full_name)["errors"]
     return [f"{full_name}: {code} {text}" for code, text in errors if code in RULES["checks"]]
 

@@ -16,7 +16,7 @@ from NASAM3DLib.evaluate.pictures import (
     picture_projections,
     picture_volume,
 )
-from NASAM3DLib.evaluate.slices import PLANES, SliceView
+from NASAM3DLib.evaluate.slices import PLANES, SliceView, body_box_ras
 from NASAM3DLib.reconstruct.volume import Volume
 from NASAM3DLib.scan.geometry import ConeBeamGeometry
 from NASAM3DLib.scan.grid import VolumeGrid
@@ -68,7 +68,7 @@ def test_orientation_letters_are_radiological() -> None:
 def test_slices_show_the_right_side_whatever_the_axes(
     name, right_hu_per_mm: float, up_hu_per_mm: float, grid: VolumeGrid
 ) -> None:  # type: ignore[no-untyped-def]
-    view = SliceView.through(grid, name, POINT)
+    view = SliceView.through(field(grid), name, POINT)
     image = view.sample(field(grid))
     to_right, upwards = view.axes_mm()
     inner = image[8:-8, 8:-8]
@@ -80,7 +80,7 @@ def test_slices_show_the_right_side_whatever_the_axes(
 
 @pytest.mark.parametrize("name", list(PLANES))
 def test_place_is_where_the_sample_is(name) -> None:  # type: ignore[no-untyped-def]
-    view = SliceView.through(GRID, name, POINT)
+    view = SliceView.through(field(GRID), name, POINT)
     x, y, away = view.place(POINT)[0]
     to_right, upwards = view.axes_mm()
     column, row = np.abs(to_right - x).argmin(), np.abs(upwards - y).argmin()
@@ -90,8 +90,27 @@ def test_place_is_where_the_sample_is(name) -> None:  # type: ignore[no-untyped-
     assert view.sample(field(GRID))[row, column] == pytest.approx(expected, abs=view.spacing_mm * 4)
 
 
+@pytest.mark.parametrize("grid", [GRID, turned(GRID)], ids=["upright", "turned"])
+def test_air_around_the_body_is_cut_off(grid: VolumeGrid) -> None:
+    points = grid.to_ras(np.moveaxis(np.indices(grid.shape_kji)[::-1], 0, -1))
+    low, high = np.array([-9.0, -4.0, -10.0]), np.array([5.0, 8.0, 10.0])
+    inside = ((points > low) & (points < high)).all(axis=-1)
+    volume = Volume(np.where(inside, 0.0, -1000.0).astype(np.float32), grid, "HU")
+    found_low, found_high = body_box_ras(volume)
+    # To the voxel, with 6 mm of air where the grid still has it.
+    assert found_low == pytest.approx([-15.0, -10.0, -15.0], abs=2.0)
+    assert found_high == pytest.approx([11.0, 14.0, 15.0], abs=2.0)
+
+
+def test_nothing_but_air_is_shown_whole() -> None:
+    empty = Volume(np.full(GRID.shape_kji, -1000.0, np.float32), GRID, "HU")
+    low, high = body_box_ras(empty)
+    np.testing.assert_allclose(low, GRID.corners_ras.min(axis=0))
+    np.testing.assert_allclose(high, GRID.corners_ras.max(axis=0))
+
+
 def test_zoom_keeps_the_plane() -> None:
-    view = SliceView.through(GRID, "axial", POINT)
+    view = SliceView.through(field(GRID), "axial", POINT)
     close = view.zoomed([10.0, 5.0, 99.0], 12.0)
     assert close.position_mm == view.position_mm == 4.0
     assert close.extent_mm == (-6.0, 6.0, -6.0, 6.0)
@@ -100,7 +119,7 @@ def test_zoom_keeps_the_plane() -> None:
 
 def test_panel_is_annotated() -> None:
     axes = Figure().subplots()
-    view = SliceView.through(GRID, "sagittal", POINT)
+    view = SliceView.through(field(GRID), "sagittal", POINT)
     draw_image(axes, view, field(GRID), window=Window(40, 400))
     texts = {text.get_text() for text in axes.texts}
     assert {"A", "P", "S", "I", "W 400 L 40 HU", "sagittal R 3 mm", "5 mm"} <= texts
@@ -109,7 +128,7 @@ def test_panel_is_annotated() -> None:
 
 def test_outline_encloses_the_mask() -> None:
     axes = Figure().subplots()
-    view = SliceView.through(GRID, "axial", POINT)
+    view = SliceView.through(field(GRID), "axial", POINT)
     draw_outlines(axes, view, (Outline("ball", ball(), "red"),))
     vertices = axes.collections[0].get_paths()[0].vertices
     radii = np.linalg.norm(vertices - view.place(POINT)[0, :2], axis=1)
@@ -118,14 +137,14 @@ def test_outline_encloses_the_mask() -> None:
 
 def test_mask_beside_the_slice_leaves_no_line() -> None:
     axes = Figure().subplots()
-    view = SliceView.through(GRID, "axial", [0.0, 0.0, -14.0])
+    view = SliceView.through(field(GRID), "axial", [0.0, 0.0, -14.0])
     draw_outlines(axes, view, (Outline("ball", ball(), "red"),))
     assert not axes.collections
 
 
 def test_clicks_are_numbered_and_faint_beside_the_slice() -> None:
     axes = Figure().subplots()
-    view = SliceView.through(GRID, "axial", POINT)
+    view = SliceView.through(field(GRID), "axial", POINT)
     points = POINT + np.array([[0.0, 0.0, 0.0], [1.0, 1.0, 8.0], [200.0, 0.0, 0.0]])
     draw_clicks(axes, view, Prompts(points, np.array([1, 0, 1])))
     assert [text.get_text() for text in axes.texts] == ["1", "2"]

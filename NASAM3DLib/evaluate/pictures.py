@@ -89,7 +89,7 @@ def picture_volume(volume: Volume, subject: Subject, *, caption: str = "") -> Pi
     -------
     Picture
     """
-    views = [SliceView.through(volume.grid, name, subject.point_ras) for name in PLANES]
+    views = [SliceView.through(volume, name, subject.point_ras) for name in PLANES]
     figure = _figure([views])
     for axes, view in zip(figure.axes, views, strict=True):
         draw_image(axes, view, volume, window=subject.window)
@@ -126,7 +126,7 @@ def picture_comparison(
     -------
     Picture
     """
-    views = [SliceView.through(reference.grid, name, subject.point_ras) for name in planes]
+    views = [SliceView.through(reference, name, subject.point_ras) for name in planes]
     n_columns = len(volumes) + 1
     figure = _figure([[view] * n_columns for view in views for _ in range(2)])
     limit_hu = subject.window.width / 2
@@ -178,7 +178,7 @@ def picture_masks(
     Picture
     """
     views = [
-        SliceView.through(volume.grid, name, subject.point_ras).zoomed(subject.point_ras, size_mm)
+        SliceView.through(volume, name, subject.point_ras).zoomed(subject.point_ras, size_mm)
         for name in PLANES
     ]
     figure = _figure([views] * len(results))

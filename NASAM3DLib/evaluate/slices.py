@@ -14,11 +14,16 @@ import numpy.typing as npt
 
 from NASAM3DLib.evaluate.resample import AIR_HU, sample_at
 from NASAM3DLib.reconstruct.volume import Volume
-from NASAM3DLib.scan.grid import VolumeGrid
 from NASAM3DLib.segment.mask import Mask
 
 FloatArray = npt.NDArray[np.float64]
 PlaneName = Literal["axial", "coronal", "sagittal"]
+
+BODY_HU = -300.0
+LEAST_PART = 0.005
+"""Part of a layer's voxels that must be denser than air; less is noise, a blanket or a wire."""
+
+AIR_AROUND_MM = 6.0
 
 LETTERS = ("RL", "AP", "SI")
 """Letter of the positive and the negative end of each axis of RAS."""
@@ -86,13 +91,13 @@ class SliceView:
     spacing_mm: float
 
     @classmethod
-    def through(cls, grid: VolumeGrid, name: PlaneName, point_ras: npt.ArrayLike) -> SliceView:
-        """Cut the whole of a grid at a point.
+    def through(cls, volume: Volume, name: PlaneName, point_ras: npt.ArrayLike) -> SliceView:
+        """Cut the whole of a body at a point.
 
         Parameters
         ----------
-        grid : VolumeGrid
-            What the rectangle shall hold.
+        volume : Volume
+            What the rectangle shall hold, without the air around it.
         name : {"axial", "coronal", "sagittal"}
             Viewing direction.
         point_ras : array_like, shape (3,)
@@ -104,11 +109,11 @@ class SliceView:
             With two samples for each voxel, so that the picture looks smooth.
         """
         plane = PLANES[name]
-        low, high = grid.corners_ras.min(axis=0), grid.corners_ras.max(axis=0)
+        low, high = body_box_ras(volume)
         centre = (low + high) / 2
         centre[plane.normal_axis] = np.asarray(point_ras, dtype=np.float64)[plane.normal_axis]
         size = high - low
-        spacing = float(grid.spacing_mm.min()) / 2
+        spacing = float(volume.grid.spacing_mm.min()) / 2
         return cls(plane, centre, float(size[plane.right[0]]), float(size[plane.up[0]]), spacing)
 
     def zoomed(self, point_ras: npt.ArrayLike, size_mm: float) -> SliceView:
@@ -215,3 +220,36 @@ class SliceView:
         points[..., right] += right_sign * to_right[None, :]
         points[..., up] += up_sign * upwards[:, None]
         return points
+
+
+def body_box_ras(volume: Volume) -> tuple[FloatArray, FloatArray]:
+    """Find the box around a body in a volume.
+
+    Parameters
+    ----------
+    volume : Volume
+        Volume of a patient or an object in air.
+
+    Returns
+    -------
+    low, high : ndarray, shape (3,), float64
+        Corners in RAS with a little air around the body, mm. Where next to nothing is denser than
+        air, the corners of the whole volume.
+    """
+    grid = volume.grid
+    is_body = volume.to_hu().array > BODY_HU
+    ranges = [_crossed(is_body.mean(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
+    corners_kji = np.array(np.meshgrid(*ranges, indexing="ij")).reshape(3, -1).T
+    corners_ras = grid.to_ras(corners_kji[:, ::-1])
+    whole = grid.corners_ras
+    low = np.maximum(corners_ras.min(axis=0) - AIR_AROUND_MM, whole.min(axis=0))
+    high = np.minimum(corners_ras.max(axis=0) + AIR_AROUND_MM, whole.max(axis=0))
+    return low, high
+
+
+def _crossed(part: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """Give the outer faces of the first and the last layer that the body crosses."""
+    layers = np.flatnonzero(part > LEAST_PART)
+    if not layers.size:
+        return -0.5, len(part) - 0.5
+    return float(layers[0]) - 0.5, float(layers[-1]) + 0.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,6 +11,17 @@ import pytest
 from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
+
+sys.path.insert(0, str(ROOT / "Testing" / "host"))
+from fixtures import (  # noqa: E402, F401 - pytest finds fixtures and hooks by their names here
+    clean_scene,
+    load_module,
+    pytest_sessionfinish,
+    pytest_unconfigure,
+    screenshot,
+    slicer_app,
+)
+
 DATA_VARIABLE = "NASAM3D_DATA"
 
 # Not tests, though --doctest-modules would import every file in them.
@@ -40,14 +52,12 @@ def repository_root() -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what this machine cannot run."""
-    reasons = {"gpu": no_gpu_reason, "slicer": no_slicer_host_reason}
-    for mark, reason_of in reasons.items():
-        marked = [item for item in items if item.get_closest_marker(mark)]
-        reason = reason_of() if marked else ""
-        if reason:
-            for item in marked:
-                item.add_marker(pytest.mark.skip(reason=reason))
+    """Skip what needs a GPU where there is none; the host's own fixture does so for Slicer."""
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    reason = no_gpu_reason() if marked else ""
+    if reason:
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 def no_gpu_reason() -> str:
@@ -57,9 +67,3 @@ def no_gpu_reason() -> str:
     import torch
 
     return "" if torch.cuda.is_available() else "no CUDA device"
-
-
-def no_slicer_host_reason() -> str:
-    """Why the Slicer test host cannot start; empty if it can."""
-    absent = [name for name in ("slicer_core", "vtk", "PySide6") if find_spec(name) is None]
-    return f"not installed: {', '.join(absent)}" if absent else ""

@@ -13,4 +13,10 @@ Importing this package loads nothing heavy; numba, torch and SimpleITK load wher
 
 from __future__ import annotations
 
+import os
+
+# GNU OpenMP threads spin while they wait. On a busy machine the many short loops here then burn three
+# times the CPU time that they need; the policy is read when the first OpenMP library is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 __version__ = "0.1.0"

@@ -180,7 +180,8 @@ class Projector:
         if values.shape != self.geometry.projections_shape:
             raise ValueError(
                 "The projections must have shape (n_views, n_rows, n_cols) = "
-                f"{self.geometry.projections_shape} as the projector's geometry, got {values.shape}."
+                f"{self.geometry.projections_shape} as the projector's geometry, got "
+                f"{values.shape}."
             )
         values = values.transpose(0, 2, 1)
         out = np.zeros(self.grid.shape_kji[::-1], dtype=np.float32)

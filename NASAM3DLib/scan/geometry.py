@@ -7,8 +7,8 @@ few parameters as well, because filtered back-projection needs them.
 
 Equivalent names elsewhere: source to isocenter is DSO (TIGRE), SAD (IEC 61217), the first argument
 of RTK's ``AddProjection`` and DICOM (0018,9402) Distance Source to Isocenter; source to detector is
-DSD (TIGRE), SID (IEC 61217), RTK's second argument and DICOM (0018,1110). "SID" means one of them in
-some programs and the other in others, so it is not used here.
+DSD (TIGRE), SID (IEC 61217), RTK's second argument and DICOM (0018,1110). "SID" means one of them
+in some programs and the other in others, so it is not used here.
 """
 
 from __future__ import annotations

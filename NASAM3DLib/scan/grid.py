@@ -40,7 +40,8 @@ class VolumeGrid:
         shape = tuple(int(n) for n in self.shape_kji)
         if len(shape) != DIMENSION or min(shape) < 1:
             raise ValueError(
-                f"VolumeGrid.shape_kji must be three positive integers (k, j, i), got {self.shape_kji}."
+                f"VolumeGrid.shape_kji must be three positive integers (k, j, i), got "
+                f"{self.shape_kji}."
             )
         affine = np.array(self.ijk_to_ras, dtype=np.float64)
         if affine.shape != (4, 4):

@@ -64,9 +64,9 @@ class CircularOrbit:
             )
         if np.ptp(angles) > DEGREES_NOT_RADIANS or np.abs(angles).max() > 4 * DEGREES_NOT_RADIANS:
             raise ValueError(
-                f"CircularOrbit.angles_rad runs from {angles.min():.4g} to {angles.max():.4g}, which "
-                "is more than two turns in radians: these look like degrees, convert them with "
-                "numpy.deg2rad."
+                f"CircularOrbit.angles_rad runs from {angles.min():.4g} to {angles.max():.4g}, "
+                "which is more than two turns in radians: these look like degrees, convert them "
+                "with numpy.deg2rad."
             )
         angles.setflags(write=False)
         object.__setattr__(self, "angles_rad", angles)
@@ -94,8 +94,8 @@ class CircularOrbit:
                 )
             if far <= near * 0.5:
                 raise ValueError(
-                    f"source_to_detector_mm = {far:g} puts the detector far in front of the isocenter "
-                    f"(source_to_isocenter_mm = {near:g}): are the two exchanged?"
+                    f"source_to_detector_mm = {far:g} puts the detector far in front of the "
+                    f"isocenter (source_to_isocenter_mm = {near:g}): are the two exchanged?"
                 )
         others = [
             *self.detector_offset_mm,
@@ -153,10 +153,10 @@ class CircularOrbit:
 
         Notes
         -----
-        With the beam axis ``e_w = (cos a, sin a, 0)`` (isocenter to source), ``e_u = (-sin a, cos a,
-        0)`` and ``e_v = (0, 0, 1)``, source and detector stand at ``DSO e_w + COR e_u`` and
-        ``-(DSD - DSO) e_w + COR e_u + off_u e_u + off_v e_v``; the pixel axes are ``R e_u`` and ``R
-        e_v`` with ``R = R_v R_u R_w`` in the frame (w, u, v): TIGRE's ``computeDeltas``.
+        With the beam axis ``e_w = (cos a, sin a, 0)`` (isocenter to source), ``e_u = (-sin a,
+        cos a, 0)`` and ``e_v = (0, 0, 1)``, source and detector stand at ``DSO e_w + COR e_u`` and
+        ``-(DSD - DSO) e_w + COR e_u + off_u e_u + off_v e_v``; the pixel axes are ``R e_u`` and
+        ``R e_v`` with ``R = R_v R_u R_w`` in the frame (w, u, v): TIGRE's ``computeDeltas``.
         """
         cosine, sine = np.cos(self.angles_rad), np.sin(self.angles_rad)
         zero = np.zeros_like(cosine)

@@ -41,8 +41,8 @@ class ProjectionSet:
         if array.shape != self.geometry.projections_shape:
             raise ValueError(
                 "ProjectionSet.projections must have shape (n_views, n_rows, n_cols) = "
-                f"{self.geometry.projections_shape} from its geometry, got {array.shape}: views come "
-                "first."
+                f"{self.geometry.projections_shape} from its geometry, got {array.shape}: views "
+                "come first."
             )
         n_bad = int(array.size - np.count_nonzero(np.isfinite(array)))
         if n_bad:
@@ -172,8 +172,8 @@ def line_integrals(
     dead = np.broadcast_to(dead_pixel, counts.shape) | ~np.isfinite(signal)
     if dead.mean() > 0.2:
         raise ValueError(
-            f"{100 * dead.mean():.0f} % of the pixels are dead (flat field not above dark field, or "
-            "counts not finite): are flat and dark field exchanged?"
+            f"{100 * dead.mean():.0f} % of the pixels are dead (flat field not above dark field, "
+            "or counts not finite): are flat and dark field exchanged?"
         )
     positive = signal[~dead & (signal > 0)]
     if not positive.size:

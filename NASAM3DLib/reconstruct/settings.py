@@ -1,0 +1,87 @@
+"""Settings of a reconstruction and what the quality presets stand for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Method = Literal["fdk", "tv", "field"]
+Quality = Literal["preview", "standard", "best"]
+Device = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of iterations with one subset size.
+
+    Parameters
+    ----------
+    views_per_subset : int
+        Views that one gradient step uses. Few give fast progress, many a steady end.
+    n_sweeps : int
+        Number of passes over all views.
+    """
+
+    views_per_subset: int
+    n_sweeps: int
+
+
+PHASES: dict[Quality, tuple[Phase, ...]] = {
+    "preview": (Phase(5, 2),),
+    "standard": (Phase(5, 7),),
+    "best": (Phase(5, 10), Phase(10, 4), Phase(25, 4)),
+}
+"""Iterations of each preset; figures in docs/benchmarks.md."""
+
+FIELD_STEPS: dict[Quality, int] = {"preview": 10, "standard": 30, "best": 120}
+"""Gradient steps of the attenuation field for each preset."""
+
+
+@dataclass(frozen=True)
+class ReconstructionSettings:
+    """How to reconstruct.
+
+    Parameters
+    ----------
+    method : {"fdk", "tv", "field"}
+        Filtered back-projection; total variation; or total variation refined by a neural
+        attenuation field, which is returned only where held-out views do not speak against it.
+    quality : {"preview", "standard", "best"}
+        How long to iterate.
+    tv_strength : float, optional
+        Strength of total variation as :func:`~NASAM3DLib.reconstruct.tuning.choose_strength` gives
+        it. By default it is chosen from the data by means of held-out views.
+    device : {"auto", "cpu", "cuda"}
+        Where the attenuation field is fitted.
+    seed : int
+        Seed of every random choice.
+
+    Raises
+    ------
+    ValueError
+        If a choice is unknown or the strength is negative.
+    """
+
+    method: Method = "tv"
+    quality: Quality = "standard"
+    tv_strength: float | None = None
+    device: Device = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, choices in (
+            ("method", get_args(Method)),
+            ("quality", get_args(Quality)),
+            ("device", get_args(Device)),
+        ):
+            value = getattr(self, name)
+            if value not in choices:
+                raise ValueError(
+                    f"ReconstructionSettings.{name} must be one of {', '.join(choices)}, got "
+                    f"{value!r}."
+                )
+        if self.tv_strength is not None and not 0 <= self.tv_strength < float("inf"):
+            raise ValueError(
+                "ReconstructionSettings.tv_strength must be zero or positive (0 switches total "
+                f"variation off), got {self.tv_strength}."
+            )

@@ -178,9 +178,9 @@ def test_comparison_shows_the_difference_in_colour() -> None:
 
 
 def test_masks_get_a_row_each() -> None:
-    rows = {name: [Outline(name, ball(), "cyan")] for name in ("one", "two")}
-    single = pixels(picture_masks(field(GRID), {"one": rows["one"]}, Subject(POINT)))
-    both = pixels(picture_masks(field(GRID), rows, Subject(POINT)))
+    subject = Subject(POINT, (Outline("ball", ball(), "cyan"),))
+    single = pixels(picture_masks(field(GRID), {"one": subject}))
+    both = pixels(picture_masks(field(GRID), {"one": subject, "two": subject}))
     assert both.shape[1] == single.shape[1]
     assert both.shape[0] > 1.7 * single.shape[0]
 

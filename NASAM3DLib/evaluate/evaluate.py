@@ -162,11 +162,15 @@ def _pictures(
     else:
         caption = f"Three slices through {name}."
         pictures.append(picture_volume(first, subject, caption=caption))
-    results = {label: [one] for label, one in outlines.items() if label != "truth"}
-    if results:
+    rows = {
+        label: Subject(point, (*truth, one), prompts)
+        for label, one in outlines.items()
+        if label != "truth"
+    }
+    if rows:
         size = max(close_up_mm(outline.mask) for outline in outlines.values())
         caption = f"Close-up of the masks on {name}."
-        pictures.append(picture_masks(first, results, subject, size_mm=size, caption=caption))
+        pictures.append(picture_masks(first, rows, size_mm=size, caption=caption))
     return tuple(pictures)
 
 

@@ -151,12 +151,7 @@ def picture_comparison(
 
 
 def picture_masks(
-    volume: Volume,
-    results: Mapping[str, Sequence[Outline]],
-    subject: Subject,
-    *,
-    size_mm: float = 90.0,
-    caption: str = "",
+    volume: Volume, rows: Mapping[str, Subject], *, size_mm: float = 90.0, caption: str = ""
 ) -> Picture:
     """Show several segmentations of one object close up, one in each row.
 
@@ -164,10 +159,8 @@ def picture_masks(
     ----------
     volume : Volume
         What was segmented.
-    results : mapping of str to sequence of Outline
-        Outlines of each row, by the row's name.
-    subject : Subject
-        Point in the middle, clicks and window; its outlines appear in every row.
+    rows : mapping of str to Subject
+        Point in the middle, outlines and clicks of each row, by the row's name.
     size_mm : float
         Side of the square panels.
     caption : str
@@ -178,19 +171,23 @@ def picture_masks(
     Picture
     """
     views = [
-        SliceView.through(volume, name, subject.point_ras).zoomed(subject.point_ras, size_mm)
-        for name in PLANES
+        [
+            SliceView.through(volume, name, subject.point_ras).zoomed(subject.point_ras, size_mm)
+            for name in PLANES
+        ]
+        for subject in rows.values()
     ]
-    figure = _figure([views] * len(results))
-    for row, (name, outlines) in enumerate(results.items()):
-        panels = figure.axes[row * len(views) : (row + 1) * len(views)]
-        for axes, view in zip(panels, views, strict=True):
+    figure = _figure(views)
+    panels = iter(figure.axes)
+    for (name, subject), row in zip(rows.items(), views, strict=True):
+        for number, (view, axes) in enumerate(zip(row, panels, strict=False)):
             draw_image(axes, view, volume, window=subject.window)
-            draw_outlines(axes, view, (*subject.outlines, *outlines))
+            draw_outlines(axes, view, subject.outlines)
             draw_clicks(axes, view, subject.prompts)
-        panels[0].set_title(name, loc="left")
-    everything = [*subject.outlines, *(one for row in results.values() for one in row)]
-    _legend(figure, tuple({one.label: one for one in everything}.values()))
+            if number == 0:
+                axes.set_title(name, loc="left")
+    outlines = {one.label: one for subject in rows.values() for one in subject.outlines}
+    _legend(figure, tuple(outlines.values()))
     return Picture("masks", caption, _png(figure))
 
 

@@ -115,7 +115,7 @@ def _check_complete(path: Path) -> None:
 
 
 def _check_spacing(path: Path) -> None:
-    """Refuse headers with a spacing that is not positive, which readers take for a mirrored axis."""
+    """Refuse a spacing that is not positive, which readers take for a mirrored axis."""
     pattern = SPACING_LINES.get(path.suffix.lower())
     if pattern is None:
         return

@@ -287,6 +287,7 @@ def rtk_module() -> Any:
         pytest.skip("itk-rtk is not installed")
 
 
+@pytest.mark.slow  # Loading RTK's wrappers takes 12 CPU seconds.
 def test_rtk_own_matrices_agree() -> None:
     module = rtk_module()
     itk = pytest.importorskip("itk")
@@ -299,6 +300,7 @@ def test_rtk_own_matrices_agree() -> None:
         np.testing.assert_allclose(matrix, expected, atol=1e-6)
 
 
+@pytest.mark.slow  # Loading RTK's wrappers takes 12 CPU seconds.
 def test_rtk_own_parallel_matrix_agrees() -> None:
     module = rtk_module()
     itk = pytest.importorskip("itk")
@@ -312,6 +314,7 @@ def test_rtk_own_parallel_matrix_agrees() -> None:
         np.testing.assert_allclose(matrix, expected, atol=1e-6)
 
 
+@pytest.mark.slow  # Loading RTK's wrappers takes 12 CPU seconds.
 @pytest.mark.parametrize("kind", ["circular", "general", "parallel"])
 def test_files_are_read_by_rtk_and_by_us(tmp_path: Path, kind: str) -> None:
     module = rtk_module()

@@ -330,6 +330,7 @@ def his_file(pixels: np.ndarray) -> bytes:
     return bytes(header) + pixels.astype("<u2").tobytes()
 
 
+@pytest.mark.slow  # Loading RTK's wrappers takes 12 CPU seconds.
 def test_elekta_files_are_read_through_rtk(tmp_path: Path) -> None:
     from NASAM3DLib.scan.vendor import load_rtk
 

@@ -13,7 +13,7 @@ from NASAM3DLib.phantom.scene import (
     mirrored,
 )
 from NASAM3DLib.phantom.shapes import Capsule, Ellipsoid, HalfSpace, Loft, Plate, Shape
-from NASAM3DLib.phantom.solids import Intersection, Union, tube
+from NASAM3DLib.phantom.solids import Intersection, Offset, Union, tube
 
 VERTEBRAE_MM = (
     (-30.0, 124.0),
@@ -197,8 +197,10 @@ def _paint_femur(scene: Scene, side: float) -> None:
         blend_mm=8.0,
     )
     scene.paint_layers(upper, [(0.0, "cortex", "femur"), (1.8, "marrow", "femur")])
-    below = Intersection([shaft, HalfSpace((0.0, 0.0, 1.0), -62.0)])
-    scene.paint_layers(below, [(0.0, "cortex", "femur"), (6.5, "shaft_marrow", "femur")])
+    # The shaft has a thick wall; its marrow reaches up into the spongy bone, without a lid.
+    scene.paint(Intersection([shaft, HalfSpace((0.0, 0.0, 1.0), -62.0)]), "cortex", "femur")
+    marrow = Intersection([Offset(shaft, -6.5), HalfSpace((0.0, 0.0, 1.0), -48.0)])
+    scene.paint(marrow, "shaft_marrow", "femur")
 
 
 def _paint_rib(scene: Scene, index: int, side: float) -> None:

@@ -134,6 +134,15 @@ def test_a_job_that_does_not_listen_is_ended_within_the_grace_time(client: Worke
     assert client.process_id != process_id
 
 
+def test_a_result_that_crossed_the_cancelling_is_dropped(client: WorkerClient) -> None:
+    job, seen = start(client, "count", steps=3, step_s=0.02)
+    poll_until(client, lambda: bool(seen))
+    time.sleep(0.5)
+    job.cancel()
+    poll_until(client, lambda: job.is_finished)
+    assert (job.state, job.result) == ("cancelled", None)
+
+
 def test_a_waiting_job_is_cancelled_without_disturbing_the_running_one(
     client: WorkerClient,
 ) -> None:

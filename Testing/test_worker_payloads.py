@@ -139,6 +139,7 @@ def test_a_mask_that_does_not_fit_is_refused() -> None:
         (Message("set_volume"), "field 'grid'"),
         (Message("predict", {}, {"labels": np.zeros(0)}), "array 'points_ras'"),
         (Message("reconstruct"), "array 'projections'"),
+        (Message("reconstruct", {}, {"projections": np.zeros((1, 1, 1))}), "field 'geometry'"),
     ],
 )
 def test_what_is_missing_is_named(message: Message, missing: str) -> None:

@@ -271,7 +271,9 @@ class WorkerClient:
             job.report(Progress(*(message.fields[name] for name in names)))
             return
         self._running = None
-        job.finish(outcome_of(message))
+        # A result that crossed the wish to cancel on its way is not wanted any more.
+        is_late = job.cancel_asked_at is not None and message.kind == "result"
+        job.finish(cancelled_error() if is_late else outcome_of(message))
 
     def _greet(self, message: Message) -> None:
         """Check that the worker speaks this version."""

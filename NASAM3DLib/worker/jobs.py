@@ -14,9 +14,7 @@ undo, reset    ``volume_id``                                      the mask befor
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,6 +23,12 @@ from NASAM3DLib.reconstruct.volume import AIR_ATTENUATION, WATER_ATTENUATION, Vo
 from NASAM3DLib.scan.grid import VolumeGrid
 from NASAM3DLib.scan.projections import ProjectionSet
 from NASAM3DLib.segment.mask import Mask
+from NASAM3DLib.segment.segmenter import (
+    DEFAULT_ENGINE,
+    PromptableSegmenter,
+    SegmentationSettings,
+    make_segmenter,
+)
 from NASAM3DLib.worker.payloads import (
     content_id,
     pack_mask,
@@ -36,10 +40,6 @@ from NASAM3DLib.worker.payloads import (
 from NASAM3DLib.worker.protocol import Message
 from NASAM3DLib.worker.server import JobTable
 
-if TYPE_CHECKING:
-    from NASAM3DLib.segment.segmenter import PromptableSegmenter
-
-DEFAULT_ENGINE = "density-guided"
 READING_PART = 0.05
 PREPARING_PART = 0.3
 
@@ -51,17 +51,14 @@ SOFT_TISSUE_PART = 0.05
 class Session:
     """The jobs of one worker process.
 
-    A scan that was inspected is not read again to be reconstructed, and a volume is prepared once
-    however often it is clicked on.
+    A volume is prepared once, however often it is clicked on.
     """
 
     def __init__(self) -> None:
-        self._scan: ProjectionSet | None = None
-        self._scan_key: tuple[str, int, int] | None = None
         self._volume: Volume | None = None
         self._volume_id = ""
         self._segmenter: PromptableSegmenter | None = None
-        self._segmenter_key: tuple[Any, ...] = ()
+        self._segmenter_key: tuple[str, SegmentationSettings] | None = None
 
     def jobs(self) -> JobTable:
         """Give the table of jobs.
@@ -96,7 +93,7 @@ class Session:
             ``detector_shape``, ``pixel_spacing_mm`` and ``is_parallel``.
         """
         progress("Reading projections", 0.0)
-        geometry = self._requested_scan(request).geometry
+        geometry = _requested_scan(request).geometry
         orbit = geometry.orbit
         fields = {
             "summary": str(geometry),
@@ -130,7 +127,7 @@ class Session:
 
         fields = request.fields
         progress("Reading projections", 0.0)
-        scan = self._requested_scan(request)
+        scan = _requested_scan(request)
         if fields.get("n_views"):
             scan = scan.sparse(int(fields["n_views"]))
         grid = VolumeGrid.from_dict(fields["grid"]) if fields.get("grid") else None
@@ -162,7 +159,7 @@ class Session:
         volume_id = content_id(volume)
         if volume_id != self._volume_id:
             self._volume, self._volume_id = volume, volume_id
-            self._segmenter, self._segmenter_key = None, ()
+            self._segmenter, self._segmenter_key = None, None
         return Message("result", {"volume_id": volume_id})
 
     def predict(self, request: Message, progress: ProgressCallback) -> Message:
@@ -198,12 +195,13 @@ class Session:
         Returns
         -------
         Message
-            The mask before, as :meth:`predict` gives it.
+            The mask before, as :meth:`predict` gives it; without a mask if there was none.
         """
         self._check_volume(request)
         if self._segmenter is None:
             raise RuntimeError("There is nothing to take back: predict first.")
-        return self._packed(self._segmenter.undo())
+        mask = self._segmenter.undo()
+        return Message("result", {"n_voxels": 0}) if mask is None else self._packed(mask)
 
     def reset(self, request: Message, progress: ProgressCallback) -> Message:
         """Forget the predictions but keep the volume.
@@ -224,29 +222,14 @@ class Session:
             self._segmenter.reset()
         return Message("result", {"volume_id": self._volume_id})
 
-    def _requested_scan(self, request: Message) -> ProjectionSet:
-        """Give the scan of a request, read only if it is not the last one."""
-        if "path" not in request.fields:
-            return unpack_projections(request)
-        from NASAM3DLib.scan.io import load_projections
-
-        path = Path(request.fields["path"]).expanduser()
-        status = path.stat()
-        key = (str(path.resolve()), status.st_mtime_ns, status.st_size)
-        if self._scan is None or key != self._scan_key:
-            self._scan, self._scan_key = load_projections(path), key
-        return self._scan
-
     def _requested_segmenter(
         self, request: Message, progress: ProgressCallback
     ) -> PromptableSegmenter:
         """Give the segmenter with the volume set, prepared only if it is not the last one."""
         volume = self._check_volume(request)
-        from NASAM3DLib.segment.segmenter import make_segmenter
-
         engine = str(request.fields.get("engine", DEFAULT_ENGINE))
-        settings: Mapping[str, Any] = request.fields.get("settings", {})
-        key = (engine, *sorted(settings.items()))
+        settings = SegmentationSettings(**request.fields.get("settings", {}))
+        key = (engine, settings)
         if self._segmenter is None or key != self._segmenter_key:
             progress("Preparing the volume", 0.0)
             segmenter = make_segmenter(engine, settings)
@@ -296,3 +279,12 @@ def display_window(volume: Volume) -> tuple[float, float]:
         return low, high
     low, high = (float(value) for value in np.percentile(volume.array, (1, 99)))
     return (low, high) if high > low else (low - 0.5, low + 0.5)
+
+
+def _requested_scan(request: Message) -> ProjectionSet:
+    """Give the scan of a request."""
+    if "path" not in request.fields:
+        return unpack_projections(request)
+    from NASAM3DLib.scan.io import load_projections
+
+    return load_projections(Path(request.fields["path"]).expanduser())

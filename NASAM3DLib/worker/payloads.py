@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from NASAM3DLib.reconstruct.volume import Volume
-from NASAM3DLib.scan.geometry import ConeBeamGeometry
 from NASAM3DLib.scan.grid import VolumeGrid
-from NASAM3DLib.scan.orbit import CircularOrbit
 from NASAM3DLib.scan.projections import ProjectionSet
 from NASAM3DLib.segment.mask import Mask
 from NASAM3DLib.segment.prompts import Prompts
 from NASAM3DLib.worker.protocol import Array, Message
 
-_POSES = ("sources_ras", "detector_centres_ras", "detector_u_ras", "detector_v_ras")
 _ID_BYTES = 16
 
 
@@ -33,13 +30,13 @@ def pack_projections(projection_set: ProjectionSet) -> Message:
     Returns
     -------
     Message
-        Poses as arrays; the orbit as a dictionary if the scan has one.
+        With the array ``projections`` and the field ``geometry``, described as in a sidecar file.
     """
-    geometry = projection_set.geometry
-    arrays: dict[str, Array] = {name: getattr(geometry, name) for name in _POSES}
-    orbit = None if geometry.orbit is None else geometry.orbit.to_dict()
+    from NASAM3DLib.scan.sidecar import describe_geometry
+
+    geometry = describe_geometry(projection_set.geometry)
     return Message(
-        "reconstruct", {"orbit": orbit}, {"projections": projection_set.projections, **arrays}
+        "reconstruct", {"geometry": geometry}, {"projections": projection_set.projections}
     )
 
 
@@ -49,7 +46,7 @@ def unpack_projections(message: Message) -> ProjectionSet:
     Parameters
     ----------
     message : Message
-        With the arrays of :func:`pack_projections`.
+        As :func:`pack_projections` made it.
 
     Returns
     -------
@@ -58,18 +55,18 @@ def unpack_projections(message: Message) -> ProjectionSet:
     Raises
     ------
     ValueError
-        If an array is missing or the scan contradicts itself.
+        If something is missing or the scan contradicts itself.
     """
+    from NASAM3DLib.scan.sidecar import geometry_from_description
+
     projections = _array(message, "projections")
-    sources, centres, steps_u, steps_v = (_array(message, name) for name in _POSES)
     if projections.ndim != 3:
         raise ValueError(
             f"projections must have shape (n_views, n_rows, n_cols), got {projections.shape}."
         )
-    described = message.fields.get("orbit")
-    orbit = None if described is None else _orbit_from(described)
-    n_rows, n_columns = projections.shape[1:]
-    geometry = ConeBeamGeometry(sources, centres, steps_u, steps_v, (n_rows, n_columns), orbit)
+    geometry = geometry_from_description(
+        _field(message, "geometry"), projections.shape, Path("the message")
+    )
     return ProjectionSet(projections, geometry)
 
 
@@ -234,15 +231,6 @@ def content_id(volume: Volume) -> str:
     digest.update(np.ascontiguousarray(volume.grid.ijk_to_ras).data)
     digest.update(np.ascontiguousarray(volume.array).data)
     return digest.hexdigest()
-
-
-def _orbit_from(described: Mapping[str, Any]) -> CircularOrbit:
-    """Make an orbit from what ``CircularOrbit.to_dict`` gave."""
-    in_degrees = {"angles_deg": "angles_rad", "detector_tilt_deg": "detector_tilt_rad"}
-    values = {name: value for name, value in described.items() if name not in in_degrees}
-    for name, name_rad in in_degrees.items():
-        values[name_rad] = np.radians(described[name])
-    return CircularOrbit(**values)
 
 
 def _array(message: Message, name: str) -> Array:

@@ -1,0 +1,177 @@
+"""Clicks in, masks out: the newest state of the points wins.
+
+A user clicks faster than a mask is computed. While one request runs, only the newest waits; what it
+overtakes is dropped. The volume is sent once and again only when it has changed or the process that
+held it is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from NASAM3DLib.reconstruct.volume import Volume
+from NASAM3DLib.segment.prompts import Prompts
+from NASAM3DLib.worker.client import WorkerClient
+from NASAM3DLib.worker.job import WorkerError
+from NASAM3DLib.worker.payloads import pack_prompts, pack_volume
+from NASAM3DLib.worker.protocol import Message
+
+
+@dataclass(frozen=True, eq=False)
+class ClickState:
+    """What a mask is wanted for.
+
+    Parameters
+    ----------
+    volume_key : hashable
+        Anything that changes when the volume does.
+    read_volume : callable
+        Gives the volume; called only if it has to be sent.
+    prompts : Prompts
+        Points in the volume's own coordinates.
+    settings : mapping
+        Settings of the engine, plain values.
+    """
+
+    volume_key: Hashable
+    read_volume: Callable[[], Volume]
+    prompts: Prompts
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[Hashable, ...]:
+        """Equal for states that give the same mask."""
+        prompts = self.prompts
+        box = None if prompts.box_ras is None else prompts.box_ras.tobytes()
+        settings = tuple(sorted(self.settings.items()))
+        return (
+            self.volume_key,
+            prompts.points_ras.tobytes(),
+            prompts.labels.tobytes(),
+            box,
+            settings,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Request:
+    """A state and whom to tell."""
+
+    state: ClickState
+    on_result: Callable[[Message], None]
+    on_error: Callable[[WorkerError], None]
+
+
+class ClickedSegmentation:
+    """Asks the worker for masks.
+
+    Parameters
+    ----------
+    client : WorkerClient
+        Where to ask; whoever owns it polls it.
+    """
+
+    def __init__(self, client: WorkerClient) -> None:
+        self._client = client
+        self._running: _Request | None = None
+        self._next: _Request | None = None
+        self._wanted_key: tuple[Hashable, ...] | None = None
+        self._held: tuple[tuple[Hashable, int], str] | None = None
+
+    def update(
+        self,
+        state: ClickState,
+        *,
+        on_result: Callable[[Message], None],
+        on_error: Callable[[WorkerError], None],
+    ) -> bool:
+        """Ask for the mask of a state, unless it is the one that was asked for last.
+
+        Parameters
+        ----------
+        state : ClickState
+            Volume, points and settings.
+        on_result : callable
+            Called with the worker's answer, unless a later call overtakes this one.
+        on_error : callable
+            Called with a :class:`WorkerError` instead; asking for the same state again is allowed
+            then.
+
+        Returns
+        -------
+        bool
+            Whether a mask will come.
+        """
+        if state.key == self._wanted_key:
+            return False
+        self._wanted_key = state.key
+        request = _Request(state, on_result, on_error)
+        if self._running is None:
+            self._send_volume(request)
+        else:
+            self._next = request
+        return True
+
+    def forget(self) -> None:
+        """Drop what runs and what waits; nobody is told."""
+        self._next = None
+        self._wanted_key = None
+
+    def _send_volume(self, request: _Request) -> None:
+        """Send the volume unless the process holds it, then the points."""
+        self._running = request
+        # A process that has died is noticed here, before its memory is relied on.
+        self._client.poll()
+        if self._held and self._held[0] == self._holder(request):
+            self._send_points(request, self._held[1])
+            return
+
+        def remember(answer: Message) -> None:
+            self._held = (self._holder(request), str(answer.fields["volume_id"]))
+            self._send_points(request, self._held[1])
+
+        try:
+            message = pack_volume("set_volume", request.state.read_volume())
+        except ValueError as error:
+            self._end(request, WorkerError("input", str(error)))
+            return
+        self._client.submit(
+            message, on_result=remember, on_error=lambda error: self._end(request, error)
+        )
+
+    def _holder(self, request: _Request) -> tuple[Hashable, int]:
+        """Give what must not change for the process to still hold the volume."""
+        return request.state.volume_key, self._client.generation
+
+    def _send_points(self, request: _Request, volume_id: str) -> None:
+        """Send the points, or at once the newer ones that have come meanwhile."""
+        if self._next is not None:
+            self._end(request, WorkerError("cancelled", "A newer request has come."))
+            return
+        state = request.state
+        self._client.submit(
+            pack_prompts(
+                "predict", state.prompts, volume_id=volume_id, settings=dict(state.settings)
+            ),
+            on_result=lambda answer: self._end(request, answer),
+            on_error=lambda error: self._end(request, error),
+        )
+
+    def _end(self, request: _Request, outcome: Message | WorkerError) -> None:
+        """Start what waits; only if nothing does, the outcome is the one that is wanted."""
+        self._running = None
+        if self._next is not None:
+            following, self._next = self._next, None
+            self._send_volume(following)
+        elif request.state.key != self._wanted_key:
+            return
+        elif isinstance(outcome, WorkerError):
+            self._wanted_key = None
+            if outcome.kind == "state":
+                # The process holds another volume than was thought: send it with the next click.
+                self._held = None
+            request.on_error(outcome)
+        else:
+            request.on_result(outcome)

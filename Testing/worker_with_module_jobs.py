@@ -1,0 +1,82 @@
+"""A worker whose jobs are quick and known in advance, started as a script by the module's tests.
+
+Reconstruction gives a bright ball in air; segmentation gives a ball around every positive point,
+without the balls around the negative ones. Everything else is the real session.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from NASAM3DLib.progress import ProgressCallback
+from NASAM3DLib.reconstruct.volume import Volume
+from NASAM3DLib.scan.grid import VolumeGrid
+from NASAM3DLib.segment.mask import Mask
+from NASAM3DLib.worker.jobs import Session
+from NASAM3DLib.worker.payloads import pack_volume, unpack_prompts
+from NASAM3DLib.worker.protocol import Message
+from NASAM3DLib.worker.server import serve
+
+RADIUS_MM = 9.0
+N_STEPS = 10
+STEP_S = {"standard": 0.01, "best": 0.15}
+PREDICTION_S = 0.1
+
+
+class KnownSession(Session):
+    """A session with stand-ins for the two long jobs."""
+
+    def inspect(self, request: Message, progress: ProgressCallback) -> Message:
+        """Describe a scan; the text in the file is the number of views."""
+        text = Path(request.fields["path"]).read_text()
+        if not text.isdigit():
+            raise ValueError(f"A scan must hold projections and geometry, got {text!r}.")
+        fields = {
+            "summary": "a scan",
+            "n_views": int(text),
+            "arc_deg": 360.0,
+            "detector_shape": [64, 80],
+            "pixel_spacing_mm": [1.5, 1.5],
+            "is_parallel": False,
+        }
+        return Message("result", fields)
+
+    def reconstruct(self, request: Message, progress: ProgressCallback) -> Message:
+        """Give a ball of 40 HU and radius 25 mm in air, at the pace of the quality."""
+        self.inspect(request, progress)
+        for step in range(N_STEPS):
+            progress("Iterating", step / N_STEPS)
+            time.sleep(STEP_S[request.fields["settings"]["quality"]])
+        grid = VolumeGrid.centred((40, 48, 56), (2.0, 2.0, 2.5), centre_ras=(10.0, -5.0, 20.0))
+        inside = distance_mm(grid, np.array([10.0, -5.0, 20.0])) < 25.0
+        volume = Volume(np.where(inside, 40.0, -1000.0).astype(np.float32), grid, "HU")
+        volume = volume if request.fields["quantity"] == "HU" else volume.to_attenuation()
+        return pack_volume("result", volume, report={}, window=[-160.0, 240.0])
+
+    def predict(self, request: Message, progress: ProgressCallback) -> Message:
+        """Give balls around the points."""
+        volume = self._check_volume(request)
+        prompts = unpack_prompts(request)
+        time.sleep(PREDICTION_S)
+        if request.fields["settings"].get("density_guidance") is False:
+            raise ValueError("Density guidance cannot be switched off in this worker.")
+        array = np.zeros(volume.grid.shape_kji, dtype=bool)
+        for points, value in ((prompts.positive_ras, True), (prompts.negative_ras, False)):
+            for point in points:
+                array[distance_mm(volume.grid, point) < RADIUS_MM] = value
+        return self._packed(Mask(array, volume.grid))
+
+
+def distance_mm(grid: VolumeGrid, point_ras: np.ndarray) -> np.ndarray:
+    """Distance of every voxel from a point, shape (k, j, i)."""
+    kji = np.indices(grid.shape_kji).reshape(3, -1).T
+    away = np.linalg.norm(grid.to_ras(kji[:, ::-1]) - point_ras, axis=1)
+    return away.reshape(grid.shape_kji)
+
+
+if __name__ == "__main__":
+    sys.exit(serve(KnownSession().jobs()))

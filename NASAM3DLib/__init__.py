@@ -3,6 +3,7 @@
 The sub-packages follow the flow of the data, and each imports only from those above it:
 
 ``scan``        what was measured: geometry, projections, files, simulation
+``phantom``     generated patients with known truth
 ``reconstruct`` projections to a :class:`~NASAM3DLib.reconstruct.volume.Volume`
 ``segment``     volume and prompts to a :class:`~NASAM3DLib.segment.mask.Mask`
 ``evaluate``    figures of merit, simulated clicks, tables and pictures
@@ -15,8 +16,8 @@ from __future__ import annotations
 
 import os
 
-# GNU OpenMP threads spin while they wait. On a busy machine the many short loops here then burn three
-# times the CPU time that they need; the policy is read when the first OpenMP library is loaded.
+# GNU OpenMP threads spin while they wait. On a busy machine the many short loops here then burn
+# three times the CPU time that they need; the policy is read when the first OpenMP library loads.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 __version__ = "0.1.0"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from NASAM3DLib.phantom.anatomy import Phantom, default_grid, make_phantom
+from NASAM3DLib.phantom.anatomy import Phantom, make_phantom, phantom_grid
 from NASAM3DLib.phantom.patient import Region
 from NASAM3DLib.phantom.tissues import CONTRAST_STATES, LABELS, LESION_CONTRAST_HU, draw_tissues
 from NASAM3DLib.scan.grid import VolumeGrid
@@ -38,11 +38,11 @@ PRESENT: dict[Region, tuple[str, ...]] = {
 
 @cache
 def phantom(seed: int, region: Region) -> Phantom:
-    return make_phantom(seed, default_grid(64), region=region)
+    return make_phantom(seed, phantom_grid(64), region=region)
 
 
 def test_same_seed_same_bytes() -> None:
-    first, second = (make_phantom(5, default_grid(48)) for _ in range(2))
+    first, second = (make_phantom(5, phantom_grid(48)) for _ in range(2))
     assert first.volume.array.tobytes() == second.volume.array.tobytes()
     assert first.labels.tobytes() == second.labels.tobytes()
 
@@ -54,7 +54,7 @@ def test_other_seed_other_patient() -> None:
 
 def test_contrast_changes_ct_numbers_and_not_anatomy() -> None:
     native, portal = (
-        make_phantom(4, default_grid(48), region="abdomen", contrast=state)
+        make_phantom(4, phantom_grid(48), region="abdomen", contrast=state)
         for state in ("native", "portal")
     )
     np.testing.assert_array_equal(native.labels, portal.labels)
@@ -73,7 +73,7 @@ def test_same_seed_on_a_finer_grid_is_the_same_patient() -> None:
 
 
 def test_oblique_mirrored_grid_shows_the_same_patient() -> None:
-    grid = default_grid(48)
+    grid = phantom_grid(48)
     affine = np.array(grid.ijk_to_ras)
     affine[:, 0] *= -1
     affine[:3, 3] += grid.ijk_to_ras[:3, 0] * 47
@@ -189,7 +189,7 @@ def test_wrong_words_are_refused_with_the_right_ones() -> None:
     with pytest.raises(
         ValueError, match=r"region must be one of \('pelvis', 'abdomen'\), got 'leg'"
     ):
-        make_phantom(0, default_grid(32), region="leg")  # type: ignore[arg-type]
+        make_phantom(0, phantom_grid(32), region="leg")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"contrast must be one of .* got 'late'"):
         draw_tissues(np.random.default_rng(0), "late")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="Unknown structure 'tail': choose one of background"):

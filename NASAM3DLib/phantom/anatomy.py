@@ -90,7 +90,7 @@ class Phantom:
         return np.asarray(self.labels == LABELS[name])
 
 
-def default_grid(n_voxels: int = 128, field_mm: float = DEFAULT_FIELD_MM) -> VolumeGrid:
+def phantom_grid(n_voxels: int = 128, field_mm: float = DEFAULT_FIELD_MM) -> VolumeGrid:
     """Make a cubic grid that holds a whole cross-section.
 
     Parameters

@@ -22,8 +22,14 @@ from NASAM3DLib.scan.projections import ProjectionSet
 logger = logging.getLogger(__name__)
 
 RAYS_PER_STEP = 1024
-TABLE_RATE, NETWORK_RATE = 1e-2, 2e-3
+TABLE_RATE, NETWORK_RATE = 3e-2, 1e-2
 """Adam's learning rates for the encoding and for the network."""
+
+SCALE_OVER_RESIDUAL = 8.0
+"""Attenuation that a network output of 1 stands for, over the residual per length of ray.
+
+A small residual is mostly noise; the scale keeps the first steps as small as what is left.
+"""
 
 CLEARLY_WORSE = 0.01
 """Rise of the held-out error that vetoes the field.
@@ -113,7 +119,9 @@ def fit_field(
     training = projection_set.select(np.setdiff1d(np.arange(projection_set.n_views), held_out))
     projector = Projector(base.grid, training.geometry)
     target = training.projections - projector.forward(base.array)
-    scale = max(float(np.abs(base.array).mean()), 1e-12)
+    length_mm = np.linalg.norm(np.array(base.grid.shape_kji[::-1]) * base.grid.spacing_mm)
+    residual = float(np.sqrt(np.mean(target.astype(np.float64) ** 2)))
+    scale = max(SCALE_OVER_RESIDUAL * residual / float(length_mm), 1e-12)
     field = AttenuationField(base, scale=scale, seed=settings.seed).to(settings.device)
     sampler = RaySampler(
         training.geometry, base.grid, target, seed=settings.seed, device=settings.device

@@ -33,8 +33,8 @@ class CircularOrbit:
     detector_offset_mm : tuple of float
         Shift of the detector centre (v, u) from the line through source and isocenter, mm.
     detector_tilt_rad : tuple of float
-        Rotation of the detector about its centre: in its own plane, about v, about u (the order of
-        TIGRE's yaw, pitch and roll). Applied before the offset.
+        Rotation of the detector about its centre: in its own plane, about v, about u. Applied
+        before the offset. TIGRE's ``rotDetector`` has the last two exchanged.
     rotation_centre_shift_mm : float
         Shift of source and detector together along u, mm (TIGRE's COR).
     isocenter_ras : tuple of float

@@ -132,9 +132,17 @@ def known_worker() -> Iterator[LastingClient]:
 
 
 @pytest.fixture
-def user(load_module: Callable[[Path], Any], known_worker: LastingClient) -> User:
-    """A user of the module with the known worker."""
-    return User(load_module(MODULE), known_worker)
+def user(load_module: Callable[[Path], Any], known_worker: LastingClient) -> Iterator[User]:
+    """A user of the module with the known worker; the views are not drawn, which saves time."""
+    import qt
+    import slicer
+
+    # The panel of the test before is deleted in earnest, or it would follow this test's scene.
+    qt.QCoreApplication.sendPostedEvents(None, qt.QEvent.DeferredDelete)
+    slicer.app.layoutManager().setRenderPaused(True)
+    yield User(load_module(MODULE), known_worker)
+    slicer.app.setLayoutAvailable(True)
+    slicer.app.layoutManager().setRenderPaused(False)
 
 
 @pytest.fixture

@@ -53,8 +53,14 @@ class WorkerError(RuntimeError):
         self.details = details
 
 
-def ignore(_: Any) -> None:
-    """Do nothing with what is reported."""
+def ignore(report: object) -> None:
+    """Do nothing with what is reported.
+
+    Parameters
+    ----------
+    report : object
+        Progress, result or error.
+    """
 
 
 class Job:
@@ -95,7 +101,7 @@ class Job:
         return self.state not in ("waiting", "running")
 
     def cancel(self) -> None:
-        """Ask for the job's end; ``on_error`` is called with the kind "cancelled"."""
+        """Ask for the job's end; ``on_error`` is called with the kind "cancelled" then."""
         self._cancel(self)
 
     def report(self, progress: Progress) -> None:
@@ -129,7 +135,18 @@ class Job:
 
 
 def outcome_of(message: Message) -> Message | WorkerError:
-    """Give the result, or the error that a message tells of."""
+    """Tell what an answer of the worker means for the job.
+
+    Parameters
+    ----------
+    message : Message
+        The last message of a job.
+
+    Returns
+    -------
+    Message or WorkerError
+        The result, or why there is none.
+    """
     if message.kind == "result":
         return message
     if message.kind == "cancelled":
@@ -143,5 +160,10 @@ def outcome_of(message: Message) -> Message | WorkerError:
 
 
 def cancelled_error() -> WorkerError:
-    """Give the error of a cancelled job."""
+    """Give the error of a cancelled job.
+
+    Returns
+    -------
+    WorkerError
+    """
     return WorkerError("cancelled", "The job was cancelled.")

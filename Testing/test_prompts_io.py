@@ -76,3 +76,20 @@ def test_other_files_are_refused(tmp_path: Path, content: str, message: str) -> 
     path.write_text(content, "utf-8")
     with pytest.raises(ValueError, match=message):
         load_prompts(path)
+
+
+@pytest.mark.slicer
+def test_slicer_reads_the_points_where_they_were(tmp_path: Path) -> None:
+    import slicer_core
+
+    prompts = Prompts(np.array([[1.5, -2.25, 3.0], [-10.0, 20.0, -30.0]]), np.array([1, 0]))
+    save_prompts(prompts, tmp_path / "p.mrk.json")
+    node, storage = (
+        slicer_core.vtkMRMLMarkupsFiducialNode(),
+        slicer_core.vtkMRMLMarkupsJsonStorageNode(),
+    )
+    storage.SetFileName(str(tmp_path / "p.mrk.json"))
+    assert storage.ReadData(node)
+    positions = [node.GetNthControlPointPosition(n) for n in range(2)]
+    np.testing.assert_allclose(positions, prompts.points_ras)
+    assert [node.GetNthControlPointLabel(n) for n in range(2)] == ["positive 1", "negative 2"]

@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from NASAM3DLib.evaluate.panels import Outline, Window, draw_clicks, draw_image, draw_outlines
+from NASAM3DLib.evaluate.panels import (
+    Outline,
+    Window,
+    draw_clicks,
+    draw_heat,
+    draw_image,
+    draw_outlines,
+)
 from NASAM3DLib.evaluate.pictures import (
     Picture,
     Subject,
@@ -140,6 +147,17 @@ def test_mask_beside_the_slice_leaves_no_line() -> None:
     view = SliceView.through(field(GRID), "axial", [0.0, 0.0, -14.0])
     draw_outlines(axes, view, (Outline("ball", ball(), "red"),))
     assert not axes.collections
+
+
+def test_heat_is_transparent_where_it_is_zero() -> None:
+    axes = Figure().subplots()
+    view = SliceView.through(field(GRID), "axial", POINT)
+    draw_heat(axes, view, ball().array.astype(np.float32), grid=GRID)
+    alpha = np.asarray(axes.images[0].get_alpha())
+    assert alpha.min() == 0.0
+    assert alpha.max() == pytest.approx(0.75)
+    # A circle of 7 mm radius covers 154 mm2.
+    assert (alpha > 0.5).sum() * view.spacing_mm**2 == pytest.approx(154, rel=0.2)
 
 
 def test_clicks_are_numbered_and_faint_beside_the_slice() -> None:

@@ -7,12 +7,15 @@ and no window can open.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import numpy.typing as npt
 
-from NASAM3DLib.evaluate.slices import LETTERS, SliceView
+from NASAM3DLib.evaluate.annotations import annotate, write
+from NASAM3DLib.evaluate.slices import SliceView
 from NASAM3DLib.reconstruct.volume import Volume
+from NASAM3DLib.scan.grid import VolumeGrid
 from NASAM3DLib.segment.mask import Mask
 from NASAM3DLib.segment.prompts import POSITIVE, Prompts
 
@@ -20,12 +23,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.image import AxesImage
 
-INK = "#ffe9a8"
 POSITIVE_COLOUR, NEGATIVE_COLOUR = "#35e07c", "#ff4d4d"
 CLICK_REACH_MM = 1.0
 """A click is drawn as in the slice if it is not farther from it than this."""
 
-ROUND_LENGTHS_MM = (200, 100, 50, 20, 10, 5, 2, 1)
+HEAT_OPACITY = 0.75
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def draw_image(axes: Axes, view: SliceView, volume: Volume, *, window: Window) -
     low, high = window.limits
     _show(axes, view, view.sample(volume), cmap="gray", limits=(low, high))
     annotate(axes, view)
-    _write(axes, (0.02, 0.02), str(window), size="small")
+    write(axes, (0.02, 0.02), str(window), size="small")
 
 
 def draw_difference(
@@ -120,6 +122,35 @@ def draw_difference(
     image = _show(axes, view, first - second, cmap="RdBu_r", limits=(-limit_hu, limit_hu))
     annotate(axes, view, ink="black", halo="white")
     return image
+
+
+def draw_heat(
+    axes: Axes, view: SliceView, heat: npt.NDArray[np.float32], *, grid: VolumeGrid
+) -> None:
+    """Lay values between 0 and 1 over an image as colours; 0 is transparent.
+
+    Parameters
+    ----------
+    axes : Axes
+        Where to draw.
+    view : SliceView
+        Which slice.
+    heat : ndarray, shape (k, j, i), float32
+        Values.
+    grid : VolumeGrid
+        Where the voxels lie.
+    """
+    values = np.clip(view.sample_array(heat, grid), 0, 1)
+    axes.imshow(
+        values,
+        origin="lower",
+        extent=view.extent_mm,
+        cmap="inferno",
+        vmin=0.0,
+        vmax=1.0,
+        alpha=np.minimum(HEAT_OPACITY, 2 * values),
+        interpolation="bilinear",
+    )
 
 
 def draw_outlines(axes: Axes, view: SliceView, outlines: tuple[Outline, ...]) -> None:
@@ -183,82 +214,6 @@ def draw_clicks(axes: Axes, view: SliceView, prompts: Prompts) -> None:
             weight="bold",
             path_effects=[withStroke(linewidth=2, foreground="black")],
         )
-
-
-def annotate(axes: Axes, view: SliceView, *, ink: str = INK, halo: str = "black") -> None:
-    """Write orientation letters, slice position and a scale bar into a panel.
-
-    Parameters
-    ----------
-    axes : Axes
-        Where to write.
-    view : SliceView
-        Which slice.
-    ink, halo : str
-        Colours of the letters and of their rim.
-    """
-    left, right, top, bottom = view.plane.letters
-    for place, letter in (
-        ((0.02, 0.5), left),
-        ((0.98, 0.5), right),
-        ((0.5, 0.98), top),
-        ((0.5, 0.02), bottom),
-    ):
-        _write(axes, place, letter, ink=ink, halo=halo, weight="bold")
-    letter = LETTERS[view.plane.normal_axis][0 if view.position_mm >= 0 else 1]
-    position = f"{view.plane.name} {letter} {abs(view.position_mm):.0f} mm"
-    _write(axes, (0.02, 0.98), position, ink=ink, halo=halo, size="small")
-    _draw_scale_bar(axes, view, ink=ink, halo=halo)
-
-
-def _write(
-    axes: Axes,
-    place: tuple[float, float],
-    text: str,
-    *,
-    ink: str = INK,
-    halo: str = "black",
-    **font: Any,
-) -> None:
-    """Write at a place given in fractions of the panel, aligned to the nearest edges."""
-    from matplotlib.patheffects import withStroke
-
-    x, y = place
-    axes.text(
-        *(x, y, text),
-        transform=axes.transAxes,
-        color=ink,
-        path_effects=[withStroke(linewidth=2, foreground=halo)],
-        ha="center" if x == 0.5 else "left" if x < 0.5 else "right",
-        va="center" if y == 0.5 else "bottom" if y < 0.5 else "top",
-        **font,
-    )
-
-
-def _draw_scale_bar(axes: Axes, view: SliceView, *, ink: str, halo: str) -> None:
-    """Draw a bar of a round length, at most a quarter of the width, at the lower right."""
-    from matplotlib.patheffects import withStroke
-
-    round_lengths = [n for n in ROUND_LENGTHS_MM if n <= view.width_mm / 4]
-    length = round_lengths[0] if round_lengths else view.width_mm / 4
-    _, right, bottom, _ = view.extent_mm
-    end, height = right - 0.04 * view.width_mm, bottom + 0.05 * view.height_mm
-    axes.plot(
-        [end - length, end],
-        [height, height],
-        color=ink,
-        linewidth=2.5,
-        solid_capstyle="butt",
-        path_effects=[withStroke(linewidth=4.5, foreground=halo)],
-    )
-    axes.text(
-        *(end - length / 2, height + 0.015 * view.height_mm, f"{length:g} mm"),
-        color=ink,
-        path_effects=[withStroke(linewidth=2, foreground=halo)],
-        ha="center",
-        va="bottom",
-        size="small",
-    )
 
 
 def _show(

@@ -16,6 +16,7 @@ from NASAM3DLib.evaluate.panels import (
     Window,
     draw_clicks,
     draw_difference,
+    draw_heat,
     draw_image,
     draw_outlines,
 )
@@ -65,12 +66,15 @@ class Subject:
         Clicks to mark.
     window : Window
         HU of black and white.
+    heat : ndarray, shape (k, j, i), float32, optional
+        Values between 0 and 1 on the volume's grid, shown as colours in close-ups.
     """
 
     point_ras: npt.NDArray[np.float64]
     outlines: tuple[Outline, ...] = ()
     prompts: Prompts = field(default_factory=Prompts)
     window: Window = SOFT_TISSUE
+    heat: npt.NDArray[np.float32] | None = None
 
 
 def picture_volume(volume: Volume, subject: Subject, *, caption: str = "") -> Picture:
@@ -182,6 +186,8 @@ def picture_masks(
     for (name, subject), row in zip(rows.items(), views, strict=True):
         for number, (view, axes) in enumerate(zip(row, panels, strict=False)):
             draw_image(axes, view, volume, window=subject.window)
+            if subject.heat is not None:
+                draw_heat(axes, view, subject.heat, grid=volume.grid)
             draw_outlines(axes, view, subject.outlines)
             draw_clicks(axes, view, subject.prompts)
             if number == 0:

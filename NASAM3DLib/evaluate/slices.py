@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from NASAM3DLib.evaluate.resample import AIR_HU, sample_at
 from NASAM3DLib.reconstruct.volume import Volume
+from NASAM3DLib.scan.grid import VolumeGrid
 from NASAM3DLib.segment.mask import Mask
 
 FloatArray = npt.NDArray[np.float64]
@@ -186,8 +187,24 @@ class SliceView:
         ndarray, shape (n_rows, n_columns), float64
             Between 0 and 1, first row at the bottom.
         """
-        array = mask.array.astype(np.float32)
-        return sample_at(array, mask.grid, self._points_ras(), outside=0.0)
+        return self.sample_array(mask.array.astype(np.float32), mask.grid)
+
+    def sample_array(self, array: npt.NDArray[np.float32], grid: VolumeGrid) -> FloatArray:
+        """Sample any values that voxels have.
+
+        Parameters
+        ----------
+        array : ndarray, shape (k, j, i), float32
+            Values.
+        grid : VolumeGrid
+            Where the voxels lie.
+
+        Returns
+        -------
+        ndarray, shape (n_rows, n_columns), float64
+            First row at the bottom; 0 outside the grid.
+        """
+        return sample_at(array, grid, self._points_ras(), outside=0.0)
 
     def place(self, points_ras: npt.ArrayLike) -> FloatArray:
         """Find where points lie in the picture.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from analytic_objects import circular_scan
+from analytic_objects import Ellipsoid, circular_scan, project
 from hypothesis import given
 from hypothesis import strategies as st
 
+from NASAM3DLib.scan.alignment import rotation_centre_column, with_rotation_centre
 from NASAM3DLib.scan.field_of_view import default_grid
 from NASAM3DLib.scan.geometry import ConeBeamGeometry
 from NASAM3DLib.scan.grid import VolumeGrid
@@ -189,3 +190,28 @@ def test_sparse_views_are_spread_evenly():
     assert len(np.unique(sparse_views(91, 23))) == 23
     with pytest.raises(ValueError, match="Cannot choose 51 of 50"):
         sparse_views(50, 51)
+
+
+@pytest.mark.parametrize("shift_columns", [0.0, 6.5, -3.25])
+def test_the_rotation_axis_is_found_from_opposite_views(shift_columns):
+    scan = circular_scan(
+        13, arc_deg=195.0, parallel=True, detector_offset_mm=(0.0, -4.0 * shift_columns)
+    )
+    bodies = [
+        Ellipsoid(0.02, (60.0, 40.0, 60.0), (5.0, 10.0, 0.0)),
+        Ellipsoid(0.05, (12.0, 12.0, 20.0), (-25.0, 15.0, 10.0)),
+    ]
+    measured = ProjectionSet(project(bodies, scan), scan)
+    column = rotation_centre_column(measured)
+    assert column == pytest.approx(31.5 + shift_columns, abs=0.1)
+    moved = with_rotation_centre(measured, column).geometry
+    np.testing.assert_allclose(moved.detector_centres_ras, scan.detector_centres_ras, atol=0.4)
+
+
+def test_without_opposite_views_the_axis_must_be_given():
+    scan = circular_scan(5, arc_deg=90.0, parallel=True)
+    with pytest.raises(ValueError, match="No two views are half a turn apart"):
+        rotation_centre_column(ProjectionSet(np.zeros(scan.projections_shape), scan))
+    cone = circular_scan(4)
+    with pytest.raises(ValueError, match="parallel beam"):
+        rotation_centre_column(ProjectionSet(np.zeros(cone.projections_shape), cone))

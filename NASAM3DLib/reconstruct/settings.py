@@ -33,7 +33,7 @@ PHASES: dict[Quality, tuple[Phase, ...]] = {
 }
 """Iterations of each preset; figures in docs/benchmarks.md."""
 
-FIELD_STEPS: dict[Quality, int] = {"preview": 10, "standard": 30, "best": 120}
+FIELD_STEPS: dict[Quality, int] = {"preview": 10, "standard": 30, "best": 60}
 """Gradient steps of the attenuation field for each preset."""
 
 

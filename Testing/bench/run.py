@@ -43,7 +43,7 @@ def machine() -> str:
     today = datetime.datetime.now(tz=datetime.UTC).date()
     return (
         f"NASAM3D {NASAM3DLib.__version__}, {today}, {os.cpu_count()} cores "
-        f"({platform.machine()}), no GPU, Python {platform.python_version()}; " + ", ".join(versions)
+        f"({platform.machine()}), no GPU, Python {platform.python_version()}; {', '.join(versions)}"
     )
 
 

@@ -56,12 +56,11 @@ class NASAM3D(ScriptedLoadableModule):
         ScriptedLoadableModule.__init__(self, parent)
         parent.title = _("NASAM3D")
         parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
-        parent.contributors = ["NASAM3D contributors"]
+        parent.contributors, parent.acknowledgementText = ["NASAM3D contributors"], ""
         parent.helpText = _(
             "Reconstructs a volume from sparse X-ray projections and segments the structure that "
             "you click on. For research, not for clinical use."
         )
-        parent.acknowledgementText = ""
         parent.icon = qt.QIcon(resourceFile("Icons/NASAM3D.png"))
 
 
@@ -174,7 +173,6 @@ class NASAM3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.initializeParameterNode()
 
     def initializeParameterNode(self) -> None:
-        """Take the scene's parameter node, and its first volume if none was chosen."""
         self.setParameterNode(self.logic.getParameterNode())
         if not self._parameterNode.inputVolume:
             volume = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
@@ -192,7 +190,6 @@ class NASAM3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.updateGui()
 
     def updateGui(self, caller=None, event=None) -> None:
-        """Make buttons and observers follow the parameter node and the scene."""
         parameters = self._parameterNode
         if parameters:
             self.logic.leaveOtherVolume(parameters)
@@ -284,7 +281,7 @@ class NASAM3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if start:
             with slicer.util.tryWithErrorDisplay(_("Points cannot be placed.")):
                 ensurePackages()
-                self.logic.startPlacing(self._parameterNode)
+                self.logic.startPlacing(self._parameterNode, positive)
         else:
             self.logic.stopPlacing()
         self.updateGui()
@@ -377,8 +374,7 @@ class NASAM3DLogic(ScriptedLoadableModuleLogic):
 
     def __init__(self, client=None) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
-        # The process itself starts with the first job.
-        self.client = client or WorkerClient()
+        self.client = client or WorkerClient()  # its process starts with the first job
         self.clicks = ClickedSegmentation(self.client)
 
     def getParameterNode(self):
@@ -426,7 +422,7 @@ class NASAM3DLogic(ScriptedLoadableModuleLogic):
         if reference and volumeNode and reference is not volumeNode:
             parameters.segmentation, parameters.segmentId = None, ""
 
-    def startPlacing(self, parameters) -> None:
+    def startPlacing(self, parameters, positive: bool = True) -> None:
         """Let clicks in the views place points, in a new list if there is none."""
         if not parameters.points:
             name = slicer.mrmlScene.GenerateUniqueName(_("NASAM3D points"))
@@ -436,6 +432,10 @@ class NASAM3DLogic(ScriptedLoadableModuleLogic):
             points.GetDisplayNode().SetColor(*NEGATIVE_COLOR)
             points.SetNodeReferenceID(VOLUME_REFERENCE, parameters.inputVolume.GetID())
             parameters.points = points
+        # The point that follows the mouse shows already what it will become.
+        color = POSITIVE_COLOR if positive else NEGATIVE_COLOR
+        parameters.points.GetDisplayNode().SetActiveColor(*color)
+        parameters.points.SetControlPointLabelFormat("+" if positive else "−")
         slicer.modules.markups.logic().SetActiveList(parameters.points)
         slicer.modules.markups.logic().StartPlaceMode(True)
 
@@ -443,7 +443,6 @@ class NASAM3DLogic(ScriptedLoadableModuleLogic):
         slicer.app.applicationLogic().GetInteractionNode().SwitchToViewTransformMode()
 
     def isPlacing(self, parameters) -> bool:
-        """Tell whether clicks in the views place points of this module."""
         interaction = slicer.app.applicationLogic().GetInteractionNode()
         activeId = slicer.app.applicationLogic().GetSelectionNode().GetActivePlaceNodeID()
         isActive = bool(parameters.points) and activeId == parameters.points.GetID()
@@ -462,6 +461,7 @@ class NASAM3DLogic(ScriptedLoadableModuleLogic):
             points.SetNthControlPointDescription(index, POSITIVE if positive else NEGATIVE)
             points.SetNthControlPointLabel(index, "+" if positive else "−")
             points.SetNthControlPointSelected(index, positive)
+            slicer.modules.markups.logic().JumpSlicesToNthPointInMarkup(points.GetID(), index)
         return bool(new)
 
     def removeLastPoint(self, points) -> None:

@@ -387,6 +387,8 @@ def test_points_land_where_they_were_placed_in_any_volume(
 
 
 def test_a_negative_point_trims_and_has_its_own_look(user: User, scan: Path) -> None:
+    import vtk
+
     user.choose(scan)
     user.reconstruct()
     user.place(BALL_CENTRE_RAS)
@@ -397,6 +399,9 @@ def test_a_negative_point_trims_and_has_its_own_look(user: User, scan: Path) -> 
     after = user.mask()
     assert 0 < after.sum() < before.sum()
     assert not (after & ~before).any()
+    surface = vtk.vtkPolyData()
+    user.parameters.segmentation.GetClosedSurfaceRepresentation(user.parameters.segmentId, surface)
+    assert surface.GetBounds()[1] < BALL_CENTRE_RAS[0] + 2.0, "the surface must follow the mask"
     points = user.parameters.points
     assert [points.GetNthControlPointLabel(n) for n in range(2)] == ["+", "−"]
     assert [points.GetNthControlPointSelected(n) for n in range(2)] == [True, False]
@@ -591,6 +596,29 @@ def test_unloading_ends_the_process(
     process = user.client._connection.process
     user.widget.cleanup()
     assert process.poll() is not None
+
+
+def test_reloading_ends_the_process_and_reads_the_library_again(
+    load_module: Callable[[Path], Any], scan: Path
+) -> None:
+    import slicer
+
+    user = User(load_module(MODULE), WorkerClient(KNOWN_WORKER))
+    user.choose(scan)
+    process = user.client._connection.process
+    library = {name: module for name, module in sys.modules.items() if "NASAM3DLib" in name}
+    user.widget.onReload()
+    try:
+        assert process.poll() is not None
+        assert sys.modules["NASAM3DLib.worker.client"].WorkerClient is not WorkerClient
+        assert slicer.modules.NASAM3DWidget is not user.widget
+        assert slicer.modules.NASAM3DWidget.ui.pathLineEdit.currentPath == str(scan)
+    finally:
+        slicer.modules.NASAM3DWidget.cleanup()
+        # The other tests hold the library as it was.
+        for name in [name for name in sys.modules if name.startswith("NASAM3DLib")]:
+            del sys.modules[name]
+        sys.modules.update(library)
 
 
 def test_missing_packages_are_asked_for_on_apply(

@@ -15,6 +15,7 @@ undo, reset    ``volume_id``                                      the mask befor
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,13 +23,6 @@ from NASAM3DLib.progress import ProgressCallback, sub_progress
 from NASAM3DLib.reconstruct.volume import AIR_ATTENUATION, WATER_ATTENUATION, Volume
 from NASAM3DLib.scan.grid import VolumeGrid
 from NASAM3DLib.scan.projections import ProjectionSet
-from NASAM3DLib.segment.mask import Mask
-from NASAM3DLib.segment.segmenter import (
-    DEFAULT_ENGINE,
-    PromptableSegmenter,
-    SegmentationSettings,
-    make_segmenter,
-)
 from NASAM3DLib.worker.payloads import (
     content_id,
     pack_mask,
@@ -39,6 +33,10 @@ from NASAM3DLib.worker.payloads import (
 )
 from NASAM3DLib.worker.protocol import Message
 from NASAM3DLib.worker.server import JobTable
+
+if TYPE_CHECKING:
+    from NASAM3DLib.segment.mask import Mask
+    from NASAM3DLib.segment.segmenter import PromptableSegmenter, SegmentationSettings
 
 READING_PART = 0.05
 PREPARING_PART = 0.3
@@ -227,6 +225,12 @@ class Session:
     ) -> PromptableSegmenter:
         """Give the segmenter with the volume set, prepared only if it is not the last one."""
         volume = self._check_volume(request)
+        from NASAM3DLib.segment.segmenter import (
+            DEFAULT_ENGINE,
+            SegmentationSettings,
+            make_segmenter,
+        )
+
         engine = str(request.fields.get("engine", DEFAULT_ENGINE))
         settings = SegmentationSettings(**request.fields.get("settings", {}))
         key = (engine, settings)

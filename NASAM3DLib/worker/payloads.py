@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +12,12 @@ import numpy.typing as npt
 from NASAM3DLib.reconstruct.volume import Volume
 from NASAM3DLib.scan.grid import VolumeGrid
 from NASAM3DLib.scan.projections import ProjectionSet
-from NASAM3DLib.segment.mask import Mask
 from NASAM3DLib.segment.prompts import Prompts
 from NASAM3DLib.worker.protocol import Array, Message
+
+if TYPE_CHECKING:
+    # Masks load SciPy, which would slow the start of Slicer and of the worker.
+    from NASAM3DLib.segment.mask import Mask
 
 _ID_BYTES = 16
 

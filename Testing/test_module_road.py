@@ -152,6 +152,7 @@ def test_a_damaged_file_gives_the_readers_message(module: Any, scan: Path, tmp_p
     assert "Traceback" not in ui.statusLabel.text
 
 
+@pytest.mark.slow
 def test_cancelling_the_real_reconstruction_takes_a_second_or_two(module: Any, scan: Path) -> None:
     widget, ui = module.widget, module.widget.ui
     ui.pathLineEdit.currentPath = str(scan)
@@ -166,5 +167,6 @@ def test_cancelling_the_real_reconstruction_takes_a_second_or_two(module: Any, s
     assert widget._parameterNode.outputVolume is None
 
 
+@pytest.mark.slow
 def test_the_modules_own_test_passes(module: Any) -> None:
     sys.modules["NASAM3D"].NASAM3DTest().test_road()

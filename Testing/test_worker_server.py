@@ -133,7 +133,9 @@ def test_the_module_starts_the_real_worker() -> None:
 
 def test_starting_a_worker_loads_nothing_heavy() -> None:
     code = (
-        "import sys, NASAM3DLib.worker.__main__\n"
+        "import sys\n"
+        "import NASAM3DLib.worker.__main__, NASAM3DLib.worker.clicks\n"
+        "import NASAM3DLib.worker.requirements\n"
         "heavy = {'torch', 'numba', 'SimpleITK', 'scipy', 'skimage', 'matplotlib'}\n"
         "sys.stderr.write(', '.join(sorted(heavy & set(sys.modules))))"
     )

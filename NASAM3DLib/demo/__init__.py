@@ -1,0 +1,1 @@
+"""The whole road once, on a generated patient: scan, reconstruct, click, measure, report."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from NASAM3DLib.evaluate.compare import compare_masks, compare_volumes
-from NASAM3DLib.evaluate.evaluate import close_up_mm, evaluate
+from NASAM3DLib.evaluate.evaluate import evaluate
 from NASAM3DLib.reconstruct.volume import Volume
 from NASAM3DLib.scan.grid import VolumeGrid
 from NASAM3DLib.segment.mask import Mask
@@ -98,12 +98,3 @@ def test_masks_alone_are_enough() -> None:
 def test_nothing_to_compare_is_said(truth: Volume) -> None:
     with pytest.raises(ValueError, match="nothing to compare: give volumes and a reference"):
         evaluate({"alone": truth}, masks={"result": cube(5)})
-
-
-def test_close_up_leaves_room() -> None:
-    # 4 voxels of 2 mm: too small for its own measure.
-    assert close_up_mm(cube(4)) == 60.0
-    whole = Mask(np.ones(GRID.shape_kji, dtype=bool), GRID)
-    assert close_up_mm(whole) == 60.0
-    large = VolumeGrid.centred(GRID.shape_kji, 10.0)
-    assert close_up_mm(Mask(np.ones(GRID.shape_kji, dtype=bool), large)) == pytest.approx(275.0)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from NASAM3DLib.evaluate import pictures
 from NASAM3DLib.evaluate.panels import (
     Outline,
     Window,
@@ -197,10 +198,20 @@ def test_comparison_shows_the_difference_in_colour() -> None:
 
 def test_masks_get_a_row_each() -> None:
     subject = Subject(POINT, (Outline("ball", ball(), "cyan"),))
-    single = pixels(picture_masks(field(GRID), {"one": subject}))
-    both = pixels(picture_masks(field(GRID), {"one": subject, "two": subject}))
+    single = pixels(picture_masks(field(GRID), {"one": subject}, around=ball()))
+    both = pixels(picture_masks(field(GRID), {"one": subject, "two": subject}, around=ball()))
     assert both.shape[1] == single.shape[1]
     assert both.shape[0] > 1.7 * single.shape[0]
+
+
+def test_close_up_holds_the_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[SliceView] = []
+    monkeypatch.setattr(pictures, "draw_image", lambda axes, view, *_, **__: seen.append(view))
+    picture_masks(field(GRID), {"one": Subject(POINT)}, around=ball())
+    # A ball of 14 mm is small: the smallest panel, with the ball in its middle.
+    assert [view.width_mm for view in seen] == [60.0] * 3
+    for view in seen:
+        np.testing.assert_allclose(view.place(POINT), 0.0, atol=1.0)
 
 
 def test_projections_are_shown_with_their_angles() -> None:

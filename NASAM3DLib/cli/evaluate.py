@@ -39,7 +39,10 @@ def run(
         Path | None, typer.Option("--points", help="Markups file with the clicks, to show them.")
     ] = None,
     segment: Annotated[
-        str | None, typer.Option("--segment", help="Which segment, where a mask file has several.")
+        str | None, typer.Option("--segment", help="Which segment of masks that have several.")
+    ] = None,
+    reference_segment: Annotated[
+        str | None, typer.Option("--reference-segment", help="Which segment of the true mask.")
     ] = None,
     unit: Unit = None,
     output: Annotated[
@@ -63,7 +66,7 @@ def run(
         masks={_label(path): load_mask(path, segment=segment) for path in mask or []},
         reference_mask=None
         if reference_mask is None
-        else load_mask(reference_mask, segment=segment),
+        else load_mask(reference_mask, segment=reference_segment),
         prompts=None if points is None else load_prompts(points),
     )
     for table in case.tables.values():

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from NASAM3DLib import __version__
 from NASAM3DLib.demo.results import FULL_TURN_VIEWS, Demo
-from NASAM3DLib.evaluate.evaluate import close_up_mm, outlines_of
+from NASAM3DLib.evaluate.evaluate import outlines_of
 from NASAM3DLib.evaluate.panels import Window
 from NASAM3DLib.evaluate.pictures import (
     Picture,
@@ -198,7 +198,7 @@ def _segmented(demo: Demo) -> Section:
     close = picture_masks(
         demo.volume,
         rows,
-        size_mm=close_up_mm(demo.lesion),
+        around=demo.lesion,
         caption="Close-up of the lesion in three planes, true outline dashed. Clicks on the lesion "
         "are green crosses, clicks on the background red ones; faint if beside the slice. The last "
         "row shows in colour, from dark to yellow, how strongly the density at the clicks speaks "

@@ -28,8 +28,6 @@ logger = logging.getLogger(__name__)
 
 TRUTH_COLOUR = "#ffd23f"
 RESULT_COLOURS = ("#4cc9f0", "#ff8fab", "#9ef01a", "#c77dff")
-CLOSE_UP_MARGIN = 2.5
-SMALLEST_CLOSE_UP_MM = 60.0
 
 
 @dataclass(frozen=True)
@@ -122,24 +120,6 @@ def outlines_of(masks: Mapping[str, Mask], reference_mask: Mask | None) -> dict[
     return outlines
 
 
-def close_up_mm(mask: Mask) -> float:
-    """Choose how large a close-up of an object should be.
-
-    Parameters
-    ----------
-    mask : Mask
-        The object.
-
-    Returns
-    -------
-    float
-        Side of a square that leaves room round the object, mm.
-    """
-    points = mask.grid.to_ras(np.argwhere(mask.array)[:, ::-1])
-    largest = float(np.ptp(points, axis=0).max()) if len(points) else 0.0
-    return max(CLOSE_UP_MARGIN * largest, SMALLEST_CLOSE_UP_MM)
-
-
 def _pictures(
     volumes: Mapping[str, Volume],
     reference: Volume | None,
@@ -168,9 +148,9 @@ def _pictures(
         if label != "truth"
     }
     if rows:
-        size = max(close_up_mm(outline.mask) for outline in outlines.values())
+        around = next(iter(outlines.values())).mask
         caption = f"Close-up of the masks on {name}."
-        pictures.append(picture_masks(first, rows, size_mm=size, caption=caption))
+        pictures.append(picture_masks(first, rows, around=around, caption=caption))
     return tuple(pictures)
 
 

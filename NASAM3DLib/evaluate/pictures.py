@@ -23,6 +23,7 @@ from NASAM3DLib.evaluate.panels import (
 from NASAM3DLib.evaluate.slices import PLANES, PlaneName, SliceView
 from NASAM3DLib.reconstruct.volume import Volume
 from NASAM3DLib.scan.projections import ProjectionSet
+from NASAM3DLib.segment.mask import Mask
 from NASAM3DLib.segment.prompts import Prompts
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 PANEL_WIDTH_INCH = 3.6
 MARGIN_INCH = 0.2
+CLOSE_UP_MARGIN_MM = 20.0
+SMALLEST_CLOSE_UP_MM = 60.0
 RESOLUTION_DPI = 120
 
 
@@ -155,7 +158,7 @@ def picture_comparison(
 
 
 def picture_masks(
-    volume: Volume, rows: Mapping[str, Subject], *, size_mm: float = 90.0, caption: str = ""
+    volume: Volume, rows: Mapping[str, Subject], *, around: Mask, caption: str = ""
 ) -> Picture:
     """Show several segmentations of one object close up, one in each row.
 
@@ -165,8 +168,8 @@ def picture_masks(
         What was segmented.
     rows : mapping of str to Subject
         Point in the middle, outlines and clicks of each row, by the row's name.
-    size_mm : float
-        Side of the square panels.
+    around : Mask
+        The object that fills the panels, with a margin.
     caption : str
         What is to be seen.
 
@@ -174,9 +177,10 @@ def picture_masks(
     -------
     Picture
     """
+    middle, size_mm = _close_up(around)
     views = [
         [
-            SliceView.through(volume, name, subject.point_ras).zoomed(subject.point_ras, size_mm)
+            SliceView.through(volume, name, subject.point_ras).zoomed(middle, size_mm)
             for name in PLANES
         ]
         for subject in rows.values()
@@ -238,6 +242,16 @@ def picture_projections(
         shown_image, ax=figure.axes, label="line integral", fraction=0.02, pad=0.01, aspect=12
     )
     return Picture("projections", caption, _png(figure))
+
+
+def _close_up(mask: Mask) -> tuple[npt.NDArray[np.float64], float]:
+    """Give middle and side of a square that holds an object with a margin, mm."""
+    points = mask.grid.to_ras(np.argwhere(mask.array)[:, ::-1])
+    if not len(points):
+        return mask.grid.centre_ras, SMALLEST_CLOSE_UP_MM
+    low, high = points.min(axis=0), points.max(axis=0)
+    size = float((high - low).max()) + 2 * CLOSE_UP_MARGIN_MM
+    return (low + high) / 2, max(size, SMALLEST_CLOSE_UP_MM)
 
 
 def _figure(rows: list[list[SliceView]]) -> Figure:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from NASAM3DLib.scan.grid import VolumeGrid
+from NASAM3DLib.segment.components import fill_holes, keep_components
 from NASAM3DLib.segment.prompts import NEGATIVE, POSITIVE, Prompts
 
 MM3_PER_ML = 1000.0
@@ -94,3 +95,22 @@ class Mask:
         for label in (POSITIVE, NEGATIVE):
             array[tuple(voxels[prompts.labels == label].T)] = label == POSITIVE
         return Mask(array, self.grid)
+
+    def tidied(self, prompts: Prompts) -> Mask:
+        """Force the clicks, keep the parts that hold a positive one and fill the holes.
+
+        Parameters
+        ----------
+        prompts : Prompts
+            Points inside the grid.
+
+        Returns
+        -------
+        Mask
+            Agrees with every point. Each of its components holds a positive point, and each of its
+            holes a negative one.
+        """
+        voxels = prompts.voxels(self.grid)
+        clicked = self.with_clicks(prompts).array
+        kept = keep_components(clicked, voxels[prompts.labels == POSITIVE])
+        return Mask(fill_holes(kept, voxels[prompts.labels == NEGATIVE]), self.grid)

@@ -48,7 +48,9 @@ class Prompts:
         points = np.array(self.points_ras, dtype=np.float64)
         labels = np.array(self.labels)
         if points.ndim != 2 or points.shape[1] != 3:
-            raise ValueError(f"Prompts.points_ras must have shape (n, 3) in mm, got {points.shape}.")
+            raise ValueError(
+                f"Prompts.points_ras must have shape (n, 3) in mm, got {points.shape}."
+            )
         if labels.shape != (len(points),):
             raise ValueError(
                 f"Prompts.labels must have one entry for each of the {len(points)} points, got "
@@ -58,7 +60,8 @@ class Prompts:
             raise ValueError("Prompts.points_ras must be finite, got NaN or infinity.")
         if not np.isin(labels, (NEGATIVE, POSITIVE)).all():
             raise ValueError(
-                f"Prompts.labels must be 1 (positive) or 0 (negative), got {sorted(set(labels.tolist()))}."
+                "Prompts.labels must be 1 (positive) or 0 (negative), got "
+                f"{sorted(set(labels.tolist()))}."
             )
         object.__setattr__(self, "points_ras", points)
         object.__setattr__(self, "labels", labels.astype(np.int8))
@@ -71,12 +74,12 @@ class Prompts:
     @property
     def positive_ras(self) -> npt.NDArray[np.float64]:
         """Positive points, shape (n, 3), mm."""
-        return self.points_ras[self.labels == POSITIVE]
+        return np.asarray(self.points_ras[self.labels == POSITIVE])
 
     @property
     def negative_ras(self) -> npt.NDArray[np.float64]:
         """Negative points, shape (n, 3), mm."""
-        return self.points_ras[self.labels == NEGATIVE]
+        return np.asarray(self.points_ras[self.labels == NEGATIVE])
 
     def with_point(self, point_ras: npt.ArrayLike, *, positive: bool = True) -> Prompts:
         """Give the prompts with one more point at the end.
@@ -147,14 +150,56 @@ class Prompts:
             )
         voxels = np.rint(grid.to_ijk(self.points_ras)).astype(np.intp)[:, ::-1]
         positive = {tuple(v) for v in voxels[self.labels == POSITIVE]}
-        for index in np.flatnonzero(self.labels == NEGATIVE):
+        for index in np.flatnonzero(self.labels == NEGATIVE).tolist():
             if tuple(voxels[index]) in positive:
                 point = ", ".join(f"{x:.1f}" for x in self.points_ras[index])
                 raise ValueError(
-                    f"Negative point {index + 1} at RAS ({point}) mm falls into the same voxel as a "
-                    "positive point: remove one of the two."
+                    f"Negative point {index + 1} at RAS ({point}) mm falls into the same voxel as "
+                    "a positive point: remove one of the two."
                 )
         return voxels
+
+    def inside_box(self, grid: VolumeGrid) -> npt.NDArray[np.bool_]:
+        """Mark the voxels whose centres lie in the box.
+
+        Parameters
+        ----------
+        grid : VolumeGrid
+            Any grid, also oblique to the box.
+
+        Returns
+        -------
+        ndarray, shape (k, j, i), bool
+            True everywhere if there is no box.
+        """
+        inside = np.ones(grid.shape_kji, dtype=np.bool_)
+        if self.box_ras is None:
+            return inside
+        k, j, i = (np.arange(n, dtype=np.float64) for n in grid.shape_kji)
+        for axis, (low, high) in enumerate(self.box_ras.T):
+            a, b, c, origin = grid.ijk_to_ras[axis]
+            position = origin + a * i + (b * j)[:, None] + (c * k)[:, None, None]
+            inside &= (position >= low) & (position <= high)
+        return inside
+
+    def check_box(self) -> None:
+        """Refuse a box that contradicts a positive point.
+
+        Raises
+        ------
+        ValueError
+            If a positive point lies outside the box.
+        """
+        if self.box_ras is None:
+            return
+        low, high = self.box_ras
+        outside = ((self.points_ras < low) | (self.points_ras > high)).any(axis=1)
+        for index in np.flatnonzero(outside & (self.labels == POSITIVE)).tolist():
+            point = ", ".join(f"{x:.1f}" for x in self.points_ras[index])
+            raise ValueError(
+                f"Positive point {index + 1} at RAS ({point}) mm lies outside the box: enlarge the "
+                "box or remove the point."
+            )
 
 
 def _checked_box(box_ras: npt.ArrayLike) -> npt.NDArray[np.float64]:

@@ -1,0 +1,219 @@
+"""Fronts of density-guided clicks in a working region, each computed once."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from NASAM3DLib.segment.density import (
+    BRIDGE_SIGMA,
+    DensityModel,
+    bridge_penalised,
+    density_attention,
+    density_model,
+    path_cost,
+    smoothed,
+)
+from NASAM3DLib.segment.region import WorkingRegion
+from NASAM3DLib.segment.region_box import IndexArray, to_triple
+
+FloatArray = npt.NDArray[np.float32]
+
+FIRST_BUDGET, CORRECTION_BUDGET = 2.0, 1.2
+"""Path cost after which the front of the first positive and of a later click is half spent."""
+
+REACH = 4.0
+"""Fronts stop at this many budgets, where attention is below 0.07; farther is no object."""
+
+LOCALITY, MIN_DEPTH = 4.0, 2.0
+"""How many times its depth a negative click reaches; the least depth in reference lengths."""
+
+
+class DensityFronts:
+    """How far the clicks of an object reach, in budgets.
+
+    Parameters
+    ----------
+    region : WorkingRegion
+        Where the fronts travel.
+
+    Notes
+    -----
+    The first positive click describes the object and has the larger budget; the positive clicks
+    after it repair their surroundings. A negative click competes on the terms of the first, but it
+    speaks for a part only: where object and neighbour have one density, its front would take the
+    object with it. So its distance is at least ``|x - x_i| / (4 r_i)`` budgets, with r_i the
+    depth of the click below the surface d+ = 1, at least two reference lengths. On 34 targets with
+    three click sequences each that measured +0.029, +0.025 and +0.007 Dice at 3, 5 and 10 clicks
+    (standard errors 0.017, 0.015, 0.005).
+
+    The front of a click depends on no other click, so each is kept, and a new click costs its own
+    only.
+    """
+
+    def __init__(self, region: WorkingRegion) -> None:
+        self.region = region
+        self._distances: dict[tuple[int, int, int, float], FloatArray] = {}
+
+    @cached_property
+    def _smoothed_hu(self) -> FloatArray:
+        """Volume that is compared with the density models."""
+        return smoothed(self.region.array_hu)
+
+    def model(self, voxel_kji: tuple[int, int, int]) -> DensityModel:
+        """Give the density model of a click.
+
+        Parameters
+        ----------
+        voxel_kji : tuple of int
+            Clicked working voxel.
+
+        Returns
+        -------
+        DensityModel
+        """
+        return density_model(
+            self.region.array_hu, voxel_kji, uncertainty_hu=self.region.uncertainty_hu
+        )
+
+    def positive(self, voxels_kji: IndexArray) -> FloatArray:
+        """Measure the distance to the nearest positive click.
+
+        Parameters
+        ----------
+        voxels_kji : ndarray, shape (n, 3), intp
+            Positive working voxels, the first click first.
+
+        Returns
+        -------
+        ndarray, shape (k, j, i), float32
+            Distance d+ in budgets, at most 4.
+        """
+        nearest = self._distance(to_triple(voxels_kji[0]), FIRST_BUDGET)
+        for voxel in voxels_kji[1:]:
+            nearest = np.minimum(nearest, self._distance(to_triple(voxel), CORRECTION_BUDGET))
+        return nearest
+
+    def negative(self, voxels_kji: IndexArray, positive: FloatArray) -> FloatArray | None:
+        """Measure the distance to the nearest negative click.
+
+        Parameters
+        ----------
+        voxels_kji : ndarray, shape (n, 3), intp
+            Negative working voxels.
+        positive : ndarray, shape (k, j, i), float32
+            Distance d+ of the positive clicks, in budgets.
+
+        Returns
+        -------
+        ndarray, shape (k, j, i), float32, or None
+            Distance d- in budgets; None if there is no negative click.
+        """
+        if not len(voxels_kji):
+            return None
+        nearest = np.full(positive.shape, np.inf, dtype=np.float32)
+        for voxel in voxels_kji:
+            front = self._distance(to_triple(voxel), FIRST_BUDGET)
+            floor = self._locality(voxel, positive)
+            np.minimum(nearest, np.maximum(front, floor), out=nearest)
+        return nearest
+
+    def attention(self, positive_kji: IndexArray, negative_kji: IndexArray) -> FloatArray:
+        """Compute the density-aware attention of a set of clicks.
+
+        Parameters
+        ----------
+        positive_kji, negative_kji : ndarray, shape (n, 3), intp
+            Clicked working voxels, the first positive click first.
+
+        Returns
+        -------
+        ndarray, shape (k, j, i), float32
+            Attention in (0, 1).
+        """
+        positive = self.positive(positive_kji)
+        return density_attention(positive, self.negative(negative_kji, positive))
+
+    def _locality(self, voxel_kji: IndexArray, positive: FloatArray) -> FloatArray:
+        """Give the least distance d- that a negative click can have, in budgets."""
+        away_mm = distances_mm(voxel_kji, positive.shape, self.region.axes_mm)
+        beyond = positive >= 1
+        depth_mm = float(away_mm[beyond].min()) if beyond.any() else np.inf
+        reach_mm = LOCALITY * max(depth_mm, MIN_DEPTH * self.region.reference_mm)
+        return away_mm / np.float32(reach_mm)
+
+    def _distance(self, voxel_kji: tuple[int, int, int], budget: float) -> FloatArray:
+        """Give the front of one click in its budget, from the cache if it is there."""
+        key = (*voxel_kji, budget)
+        if key not in self._distances:
+            self._distances[key] = self._front(voxel_kji, budget)
+        return self._distances[key]
+
+    def _front(self, voxel_kji: tuple[int, int, int], budget: float) -> FloatArray:
+        """Compute the front of one click."""
+        # Compiling takes seconds on the first use, which no other import should pay for.
+        from NASAM3DLib.segment.geodesic import geodesic_distance
+
+        region = self.region
+        likelihood = self.model(voxel_kji).likelihood(
+            self._smoothed_hu, uncertainty_hu=region.uncertainty_hu
+        )
+        penalised = bridge_penalised(
+            likelihood, sigma_voxels=BRIDGE_SIGMA / region.relative_spacing_kji
+        )
+        distance = geodesic_distance(
+            path_cost(penalised, reference_mm=region.reference_mm),
+            cross(voxel_kji, region.array_hu.shape),
+            axes_mm=region.axes_mm,
+            budget=REACH * budget,
+        )
+        return np.asarray(np.minimum(distance / budget, REACH), dtype=np.float32)
+
+
+def cross(voxel_kji: npt.ArrayLike, shape_kji: tuple[int, ...]) -> IndexArray:
+    """List a voxel and its six neighbours.
+
+    Parameters
+    ----------
+    voxel_kji : array_like, shape (3,), int
+        A voxel.
+    shape_kji : tuple of int
+        Shape of the array; neighbours outside it are left out.
+
+    Returns
+    -------
+    ndarray, shape (n, 3), intp
+    """
+    steps = np.concatenate([np.zeros((1, 3), np.intp), np.eye(3, dtype=np.intp)])
+    voxels = np.asarray(voxel_kji) + np.concatenate([steps, -steps[1:]])
+    inside = ((voxels >= 0) & (voxels < shape_kji)).all(axis=1)
+    return np.asarray(voxels[inside], dtype=np.intp)
+
+
+def distances_mm(
+    voxel_kji: npt.ArrayLike, shape_kji: tuple[int, ...], axes_mm: npt.NDArray[np.float64]
+) -> FloatArray:
+    """Measure the straight distance of every voxel from one voxel.
+
+    Parameters
+    ----------
+    voxel_kji : array_like, shape (3,), int
+        The voxel.
+    shape_kji : tuple of int
+        Shape of the array.
+    axes_mm : ndarray, shape (3, 3), float64
+        Row a: displacement of one step along array axis a, mm.
+
+    Returns
+    -------
+    ndarray, shape (k, j, i), float32
+        Distance, mm.
+    """
+    steps = [np.arange(n) - c for n, c in zip(shape_kji, np.asarray(voxel_kji), strict=True)]
+    offsets = np.ix_(*(step.astype(np.float32) for step in steps))
+    squared = np.zeros(shape_kji, dtype=np.float32)
+    for column in axes_mm.T.astype(np.float32):
+        squared += sum(a * offset for a, offset in zip(column, offsets, strict=True)) ** 2
+    return np.sqrt(squared)

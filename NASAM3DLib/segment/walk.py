@@ -1,0 +1,148 @@
+"""From clicks in a working region to the probability of the object: prior, seeds, random walker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+from NASAM3DLib.segment.density import density_attention, fuse
+from NASAM3DLib.segment.fronts import REACH, DensityFronts, cross
+from NASAM3DLib.segment.random_walker import FREE, edge_conductances, random_walker
+from NASAM3DLib.segment.region_box import IndexArray, to_triple
+
+FloatArray = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
+SeedArray = npt.NDArray[np.int8]
+
+PRIOR_WEIGHT, PRIOR_DECAY = 0.02, 1.2
+"""Weight of the prior after one click, and the power of the number of clicks that divides it."""
+
+PLAIN_PRIOR_WEIGHT = 1e-6
+"""Weight of "background" where the plain random walker has no other opinion."""
+
+EDGE_BETA, EDGE_SCALE_HU = 200.0, 150.0
+"""Edge weights are exp(-beta du^2) of u = tanh((mu - m) / scale)."""
+
+MIN_SHELL_AXIS = 8
+"""An axis with fewer voxels is a stack of slices, whose ends are not background."""
+
+
+@dataclass(frozen=True, eq=False)
+class WorkingClicks:
+    """Clicks as voxels of a working region.
+
+    Parameters
+    ----------
+    positive_kji, negative_kji : ndarray, shape (n, 3), intp
+        Clicked working voxels, the first positive click first.
+    """
+
+    positive_kji: IndexArray
+    negative_kji: IndexArray
+
+    def __len__(self) -> int:
+        return len(self.positive_kji) + len(self.negative_kji)
+
+
+def guided_walk(
+    fronts: DensityFronts,
+    clicks: WorkingClicks,
+    *,
+    strength: float,
+    outside: BoolArray | None = None,
+) -> tuple[FloatArray, FloatArray]:
+    """Solve with density attention as the prior.
+
+    Parameters
+    ----------
+    fronts : DensityFronts
+        Of the working region.
+    clicks : WorkingClicks
+        At least one positive.
+    strength : float
+        Weight w of the attention in the fusion, positive.
+    outside : ndarray, shape (k, j, i), bool, optional
+        Working voxels known to be background.
+
+    Returns
+    -------
+    probability, attention : ndarray, shape (k, j, i), float32
+
+    Notes
+    -----
+    The preliminary logits are 0, so the prior is ``a = sigmoid(fuse(0, A, w))``. Its weight falls
+    with the number of clicks n as ``0.02 / n^1.2``: after few clicks the density says how far the
+    object goes, many clicks say it themselves. Voxels that no front reaches are background.
+    """
+    positive = fronts.positive(clicks.positive_kji)
+    attention = density_attention(positive, fronts.negative(clicks.negative_kji, positive))
+    prior = special.expit(fuse(np.zeros_like(attention), attention, strength))
+    background = positive >= REACH
+    if outside is not None:
+        background |= outside
+    weight = PRIOR_WEIGHT / len(clicks) ** PRIOR_DECAY
+    return _walk(fronts, clicks, background, prior=prior, prior_weight=weight), attention
+
+
+def plain_walk(
+    fronts: DensityFronts, clicks: WorkingClicks, *, outside: BoolArray | None = None
+) -> FloatArray:
+    """Solve on intensities alone, with the border of the region as background.
+
+    Parameters
+    ----------
+    fronts : DensityFronts
+        Of the working region; only the region and the medians at the clicks are used.
+    clicks : WorkingClicks
+        At least one positive.
+    outside : ndarray, shape (k, j, i), bool, optional
+        Working voxels known to be background.
+
+    Returns
+    -------
+    ndarray, shape (k, j, i), float32
+        Probability.
+    """
+    shape = fronts.region.array_hu.shape
+    background = np.zeros(shape, dtype=np.bool_) if outside is None else outside.copy()
+    for axis, n_voxels in enumerate(shape):
+        if n_voxels >= MIN_SHELL_AXIS:
+            faces = np.moveaxis(background, axis, 0)
+            faces[[0, -1]] = True
+    prior = np.zeros(shape, dtype=np.float32)
+    return _walk(fronts, clicks, background, prior=prior, prior_weight=PLAIN_PRIOR_WEIGHT)
+
+
+def _walk(
+    fronts: DensityFronts,
+    clicks: WorkingClicks,
+    background: BoolArray,
+    *,
+    prior: FloatArray,
+    prior_weight: float,
+) -> FloatArray:
+    """Run the random walker on densities relative to the positive clicks."""
+    region = fronts.region
+    medians = [fronts.model(to_triple(voxel)).median_hu for voxel in clicks.positive_kji]
+    feature = np.tanh((region.array_hu - np.float32(np.mean(medians))) / np.float32(EDGE_SCALE_HU))
+    conductances = edge_conductances(
+        feature, beta=EDGE_BETA, relative_spacing=region.relative_spacing_kji
+    )
+    return random_walker(
+        conductances, _seeds(clicks, background), prior=prior, prior_weight=prior_weight
+    )
+
+
+def _seeds(clicks: WorkingClicks, background: BoolArray) -> SeedArray:
+    """Fix the background, the clicks and their six neighbours."""
+    seeds = np.where(background, 0, FREE).astype(np.int8)
+    # Clicks last: one lies beside another's neighbours, or outside the reach of the fronts.
+    for neighbours in (True, False):
+        for voxels, label in ((clicks.negative_kji, 0), (clicks.positive_kji, 1)):
+            for voxel in voxels:
+                fixed = cross(voxel, seeds.shape) if neighbours else voxel[None]
+                seeds[tuple(fixed.T)] = label
+    return seeds

@@ -18,7 +18,15 @@ class Cancelled(RuntimeError):
 
 
 def no_progress(stage: str, fraction: float) -> None:
-    """Ignore progress: the default of every function that reports it."""
+    """Ignore progress: the default of every function that reports it.
+
+    Parameters
+    ----------
+    stage : str
+        Ignored.
+    fraction : float
+        Ignored.
+    """
 
 
 def sub_progress(

@@ -110,7 +110,7 @@ def unsafe_loads(source: str) -> list[int]:
             keywords = {key.arg: ast.unparse(key.value) for key in node.keywords}
             name = ast.unparse(node.func)
             unsafe_torch = name == "torch.load" and keywords.get("weights_only") != "True"
-            if unsafe_torch or keywords.get("allow_pickle") == "True":
+            if unsafe_torch or (name.endswith("load") and keywords.get("allow_pickle") == "True"):
                 lines.append(node.lineno)
     return lines
 

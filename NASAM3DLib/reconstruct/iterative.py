@@ -42,12 +42,6 @@ class TotalVariationProblem:
     grid : VolumeGrid
         Voxels x.
 
-    Notes
-    -----
-    ``L = max(A^T A 1)`` bounds the largest eigenvalue of ``A^T A`` because A has no negative entry
-    (Gershgorin). The weight w of the proximal step is given as ``strength * mean_attenuation``, so
-    that a strength means the same for any unit and object.
-
     Attributes
     ----------
     lipschitz : float
@@ -59,6 +53,12 @@ class TotalVariationProblem:
     ------
     ValueError
         If no ray crosses the grid or the projections hold no object.
+
+    Notes
+    -----
+    ``L = max(A^T A 1)`` bounds the largest eigenvalue of ``A^T A`` because A has no negative entry
+    (Gershgorin). The weight w of the proximal step is given as ``strength * mean_attenuation``, so
+    that a strength means the same for any unit and object.
     """
 
     def __init__(self, projection_set: ProjectionSet, grid: VolumeGrid) -> None:

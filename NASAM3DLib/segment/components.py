@@ -93,6 +93,28 @@ def fill_holes(array: BoolArray, open_kji: IndexArray) -> BoolArray:
     hole[labels[0, 0, 0]] = False
     hole[labels[tuple((open_kji[inside] - lower + 1).T)]] = False
     filled = array.copy()
-    # Label 0 is the object itself.
+    # Label 0 is the object itself, even where a given voxel lies in it.
+    hole[0] = True
     filled[box] = hole[labels[1:-1, 1:-1, 1:-1]]
     return filled
+
+
+def tidied(array: BoolArray, positive_kji: IndexArray, negative_kji: IndexArray) -> BoolArray:
+    """Force clicked voxels, keep the components with a positive one and fill the holes.
+
+    Parameters
+    ----------
+    array : ndarray, shape (k, j, i), bool
+        Object voxels.
+    positive_kji, negative_kji : ndarray, shape (n, 3), intp
+        Voxels that belong to the object, and voxels that do not; the former prevail.
+
+    Returns
+    -------
+    ndarray, shape (k, j, i), bool
+        Each of its components holds a positive voxel, and each of its holes a negative one.
+    """
+    clicked = array.copy()
+    clicked[tuple(negative_kji.T)] = False
+    clicked[tuple(positive_kji.T)] = True
+    return fill_holes(keep_components(clicked, positive_kji), negative_kji)

@@ -34,7 +34,7 @@ FloatArray = npt.NDArray[np.float32]
 MIN_SIGMA_HU, MAX_SIGMA_HU = 12.0, 80.0
 """Narrowest and widest density model of a click, HU, before the uncertainty is added."""
 
-BONE_HU, GAS_HU = 150.0, -300.0
+BONE_HU, GAS_HU = 300.0, -300.0
 """Above and below these medians nothing denser or thinner contradicts the click, HU."""
 
 BRIDGE_SIGMA, BRIDGE_GAIN = 1.2, 1.25
@@ -46,7 +46,7 @@ PATH_FLOOR = 0.03
 DECAY = 1.0 / float(np.log(2.0))
 """Decay tau of the attention, in budgets: one half where the budget is spent."""
 
-RIVALRY = 8.0
+RIVALRY = 4.0
 """Slope kappa of the competition between positive and negative clicks, per budget."""
 
 _MAD_TO_SIGMA = 1.4826
@@ -67,7 +67,7 @@ class DensityModel:
     Notes
     -----
     Bone is a shell and marrow of widely differing density, lung and bowel gas likewise. A click on
-    them (median above 150 HU, or below -300 HU) accepts everything denser, or thinner: z is held
+    them (median above 300 HU, or below -300 HU) accepts everything denser, or thinner: z is held
     at or below 0, or at or above 0.
     """
 

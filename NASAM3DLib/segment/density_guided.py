@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from NASAM3DLib.progress import ProgressCallback, no_progress
 from NASAM3DLib.reconstruct.volume import Volume
-from NASAM3DLib.segment.components import fill_holes, keep_components
+from NASAM3DLib.scan.grid import VolumeGrid
+from NASAM3DLib.segment.components import tidied
 from NASAM3DLib.segment.fronts import DensityFronts
 from NASAM3DLib.segment.mask import Mask
 from NASAM3DLib.segment.prompts import POSITIVE, Prompts
@@ -57,10 +58,9 @@ class DensityGuidedSegmenter:
 
     Notes
     -----
-    A mask depends on the volume and the prompts, not on what was asked before. The steps are in
-    :mod:`~NASAM3DLib.segment.region_box` (where to work), :mod:`~NASAM3DLib.segment.density` and
-    :mod:`~NASAM3DLib.segment.fronts` (attention), :mod:`~NASAM3DLib.segment.walk` (probability) and
-    :mod:`~NASAM3DLib.segment.refine` (boundary).
+    A mask depends on the volume and the prompts, not on what was asked before. The steps, each in
+    its module: ``region_box`` (where to work), ``density`` and ``fronts`` (attention), ``walk``
+    (probability) and ``refine`` (boundary).
     """
 
     def __init__(self, settings: SegmentationSettings) -> None:
@@ -111,8 +111,7 @@ class DensityGuidedSegmenter:
         RuntimeError
             If there is no volume yet.
         ValueError
-            If no point is positive, a point lies outside the volume, or a positive one outside the
-            box.
+            If no point is positive, one is outside the volume, or a positive one outside the box.
         """
         volume = self._required_volume()
         started = time.perf_counter()
@@ -132,10 +131,10 @@ class DensityGuidedSegmenter:
         progress("boundary", 0.7)
         sharpen = self.settings.refine_boundary
         fine = refined(volume.array, region, _tidied(probability, clicks), sharpen=sharpen)
-        mask = _mask_patch(fine, prompts, volume)
+        mask = _mask_patch(fine, prompts, volume.grid)
         self._history.append(_Prediction(mask, fine, region, attention))
-        progress("boundary", 1.0)
         logger.info("%d clicks took %.2f s", len(prompts), time.perf_counter() - started)
+        progress("boundary", 1.0)
         return self._current_mask(volume)
 
     def undo(self) -> Mask | None:
@@ -198,15 +197,15 @@ class DensityGuidedSegmenter:
     ) -> DensityFronts:
         """Find the region of the clicks; with guidance it grows until it holds the object."""
         box = initial_box(volume.grid, np.concatenate([positive, negative]))
-        while True:
-            fronts = self._cached(volume, box, to_triple(positive[0]))
-            if not self.settings.density_guidance:
-                return fronts
+        fronts = self._cached(volume, box, to_triple(positive[0]))
+        while self.settings.density_guidance:
             reached = fronts.positive(fronts.region.to_working(positive)) < 1
             larger = grown_box(volume.grid, box, reached)
             if larger == box:
-                return fronts
+                break
             box = larger
+            fronts = self._cached(volume, box, to_triple(positive[0]))
+        return fronts
 
     def _cached(
         self, volume: Volume, box: RegionBox, anchor_kji: tuple[int, int, int]
@@ -233,18 +232,19 @@ class DensityGuidedSegmenter:
 def _tidied(probability: FloatArray, clicks: WorkingClicks) -> FloatArray:
     """Clear the parts without a positive click and fill the holes without a negative one."""
     object_voxels = probability > 0.5
-    kept = fill_holes(keep_components(object_voxels, clicks.positive_kji), clicks.negative_kji)
+    kept = tidied(object_voxels, clicks.positive_kji, clicks.negative_kji)
     filled = np.where(kept & ~object_voxels, 1, probability)
     return np.where(object_voxels & ~kept, 0, filled).astype(np.float32)
 
 
-def _mask_patch(probability: Patch, prompts: Prompts, volume: Volume) -> Patch:
+def _mask_patch(probability: Patch, prompts: Prompts, grid: VolumeGrid) -> Patch:
     """Threshold a probability on a box that holds all points, and make it agree with them."""
-    voxels = prompts.voxels(volume.grid)
+    voxels = prompts.voxels(grid)
     lower = np.minimum(voxels.min(axis=0), probability.lower_kji)
     upper = np.maximum(voxels.max(axis=0) + 1, probability.lower_kji + probability.values.shape)
-    grid = lattice_grid(volume.grid, lower, upper - lower)
+    part = lattice_grid(grid, lower, upper - lower)
     moved = Patch(probability.values, probability.lower_kji - lower)
-    array = (moved.on(grid.shape_kji) > 0.5) & prompts.inside_box(grid)
-    mask = Mask(array, grid).tidied(prompts)
-    return Patch(mask.array.astype(np.float32), lower)
+    array = (moved.on(part.shape_kji) > 0.5) & prompts.inside_box(part)
+    positive = prompts.labels == POSITIVE
+    mask = tidied(array, voxels[positive] - lower, voxels[~positive] - lower)
+    return Patch(mask.astype(np.float32), lower)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from NASAM3DLib.scan.grid import VolumeGrid
-from NASAM3DLib.segment.components import fill_holes, keep_components
+from NASAM3DLib.segment.components import tidied
 from NASAM3DLib.segment.prompts import NEGATIVE, POSITIVE, Prompts
 
 MM3_PER_ML = 1000.0
@@ -111,6 +111,5 @@ class Mask:
             holes a negative one.
         """
         voxels = prompts.voxels(self.grid)
-        clicked = self.with_clicks(prompts).array
-        kept = keep_components(clicked, voxels[prompts.labels == POSITIVE])
-        return Mask(fill_holes(kept, voxels[prompts.labels == NEGATIVE]), self.grid)
+        positive, negative = (voxels[prompts.labels == label] for label in (POSITIVE, NEGATIVE))
+        return Mask(tidied(self.array, positive, negative), self.grid)

@@ -6,13 +6,17 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from NASAM3DLib.segment.components import bounding_box
+
 FloatArray = npt.NDArray[np.float32]
 Conductances = tuple[FloatArray, FloatArray, FloatArray]
+Fields = tuple[FloatArray, FloatArray, FloatArray]
 
 FREE = -1
 """Seed value of a voxel whose label is sought; 1 and 0 are object and background."""
 
 MIN_CONDUCTANCE = 1e-5
+MAX_ITERATIONS = 1000
 
 
 def edge_conductances(
@@ -97,22 +101,22 @@ def random_walker(
     """
     gamma = np.broadcast_to(np.asarray(prior_weight, dtype=np.float32), seeds.shape)
     _check(conductances, seeds, prior, gamma)
-    solution = np.where(seeds == FREE, prior, seeds).astype(np.float32)
+    free = seeds == FREE
+    solution = np.where(free, prior, seeds).astype(np.float32)
+    if not free.any():
+        return solution
+    # Only the box of the free voxels takes part, with the fixed ones beside it.
+    lower, upper = bounding_box(free)
+    box = tuple(slice(max(a - 1, 0), b + 2) for a, b in zip(lower, upper, strict=True))
+    fields = (*conductances, solution, prior, gamma, free)
     # One layer of padding with zero weight, so that every voxel has six neighbours in memory.
-    shape = tuple(n + 2 for n in seeds.shape)
-    flat = [
-        np.pad(a, 1).ravel() for a in (*conductances, solution, prior.astype(np.float32), gamma)
-    ]
-    free = np.flatnonzero(np.pad(seeds == FREE, 1)).astype(np.int32)
+    padded = [np.pad(field[box].astype(np.float32), 1) for field in fields]
     _solve(
-        (flat[0], flat[1], flat[2]),
-        (flat[3], flat[4], flat[5]),
-        free,
-        np.array([shape[1] * shape[2], shape[2], 1], dtype=np.int32),
-        tolerance,
+        (padded[0], padded[1], padded[2]), (padded[3], padded[4], padded[5]), padded[6], tolerance
     )
-    inner = flat[3].reshape(shape)[1:-1, 1:-1, 1:-1]
-    return np.ascontiguousarray(np.clip(inner, 0, 1))
+    inner = padded[3][1:-1, 1:-1, 1:-1]
+    solution[box] = np.where(free[box], np.clip(inner, 0, 1), solution[box])
+    return solution
 
 
 def _check(
@@ -135,78 +139,79 @@ def _check(
 
 
 @numba.njit(cache=True, fastmath=True)
-def _multiply(
-    matrix: tuple[FloatArray, FloatArray, FloatArray, FloatArray],
-    free: npt.NDArray[np.int32],
-    strides: npt.NDArray[np.int32],
-    x: FloatArray,
-    y: FloatArray,
-) -> float:
-    """Apply the system matrix to x at the free voxels, write it to y and give <x, y>."""
+def _multiply(weights: Conductances, diagonal: FloatArray, x: FloatArray, y: FloatArray) -> float:
+    """Apply the system matrix to x inside the padding, write it to y and give <x, y>."""
+    along_k, along_j, along_i = weights
     total = 0.0
-    along_k, along_j, along_i, diagonal = matrix
-    s, t = strides[0], strides[1]
-    for n in range(free.size):
-        v = free[n]
-        value = (
-            diagonal[n] * x[v]
-            - along_k[v] * x[v + s]
-            - along_k[v - s] * x[v - s]
-            - along_j[v] * x[v + t]
-            - along_j[v - t] * x[v - t]
-            - along_i[v] * x[v + 1]
-            - along_i[v - 1] * x[v - 1]
-        )
-        y[n] = value
-        total += value * x[v]
+    for k in range(1, x.shape[0] - 1):
+        for j in range(1, x.shape[1] - 1):
+            # Views of single rows: the compiler then works on several voxels at a time.
+            row, out = x[k, j], y[k, j]
+            above, below = x[k + 1, j], x[k - 1, j]
+            behind, before = x[k, j + 1], x[k, j - 1]
+            w_above, w_below = along_k[k, j], along_k[k - 1, j]
+            w_behind, w_before = along_j[k, j], along_j[k, j - 1]
+            w_row, d_row = along_i[k, j], diagonal[k, j]
+            part = np.float32(0)
+            for i in range(1, row.size - 1):
+                value = d_row[i] * row[i] - w_row[i] * row[i + 1] - w_row[i - 1] * row[i - 1]
+                value -= w_above[i] * above[i] + w_below[i] * below[i]
+                value -= w_behind[i] * behind[i] + w_before[i] * before[i]
+                out[i] = value
+                part += value * row[i]
+            total += float(part)
     return total
 
 
 @numba.njit(cache=True, fastmath=True)
-def _solve(
-    weights: Conductances,
-    fields: Conductances,
-    free: npt.NDArray[np.int32],
-    strides: npt.NDArray[np.int32],
-    tolerance: float,
-) -> int:
+def _diagonal(weights: Conductances, gamma: FloatArray) -> FloatArray:
+    """Add up the weights of the edges of each voxel, and its prior."""
+    along_k, along_j, along_i = weights
+    diagonal = np.ones_like(gamma)
+    for k in range(1, gamma.shape[0] - 1):
+        for j in range(1, gamma.shape[1] - 1):
+            for i in range(1, gamma.shape[2] - 1):
+                degree = along_k[k, j, i] + along_j[k, j, i] + along_i[k, j, i]
+                degree += along_k[k - 1, j, i] + along_j[k, j - 1, i] + along_i[k, j, i - 1]
+                diagonal[k, j, i] = max(degree + gamma[k, j, i], np.float32(1e-12))
+    return diagonal
+
+
+@numba.njit(cache=True, fastmath=True)
+def _solve(weights: Conductances, fields: Fields, free: FloatArray, tolerance: float) -> int:
     """Run conjugate gradients on the free voxels of the solution in place; give the iterations."""
-    x, prior, gamma = fields
-    n_free = free.size
-    diagonal = np.empty(n_free, dtype=np.float32)
-    for n in range(n_free):
-        v = free[n]
-        degree = gamma[v]
-        for axis in range(3):
-            w = weights[axis]
-            degree += w[v] + w[v - strides[axis]]
-        diagonal[n] = max(degree, np.float32(1e-12))
-    matrix = (weights[0], weights[1], weights[2], diagonal)
-    product = np.empty(n_free, dtype=np.float32)
-    residual = np.empty(n_free, dtype=np.float32)
-    direction = np.zeros(x.size, dtype=np.float32)
-    _multiply(matrix, free, strides, x, product)
-    energy = 0.0
-    for n in range(n_free):
-        v = free[n]
-        residual[n] = gamma[v] * prior[v] - product[n]
-        direction[v] = residual[n] / diagonal[n]
-        energy += residual[n] * direction[v]
+    solution, prior, gamma = fields
+    diagonal = _diagonal(weights, gamma)
+    # Zero at the fixed voxels, which keeps them out of every direction and every sum.
+    inverse = (free / diagonal).ravel()
+    product = np.zeros_like(solution)
+    _multiply(weights, diagonal, solution, product)
+    residual = (gamma * prior - product).ravel()
+    direction = (inverse * residual).reshape(solution.shape)
+    energy = _energy(residual, inverse)
     goal = energy * tolerance * tolerance
-    for iteration in range(1000):
+    x, p, q = solution.ravel(), direction.ravel(), product.ravel()
+    for iteration in range(MAX_ITERATIONS):
         if energy <= goal:
             return iteration
-        curvature = _multiply(matrix, free, strides, direction, product)
+        curvature = _multiply(weights, diagonal, direction, product)
         if curvature <= 0:
             return iteration
         step = np.float32(energy / curvature)
-        previous, energy = energy, 0.0
-        for n in range(n_free):
-            x[free[n]] += step * direction[free[n]]
-            residual[n] -= step * product[n]
-            energy += residual[n] * residual[n] / diagonal[n]
+        for n in range(x.size):
+            x[n] += step * p[n]
+            residual[n] -= step * q[n]
+        previous, energy = energy, _energy(residual, inverse)
         ratio = np.float32(energy / previous)
-        for n in range(n_free):
-            v = free[n]
-            direction[v] = residual[n] / diagonal[n] + ratio * direction[v]
-    return 1000
+        for n in range(x.size):
+            p[n] = inverse[n] * residual[n] + ratio * p[n]
+    return MAX_ITERATIONS
+
+
+@numba.njit(cache=True, fastmath=True)
+def _energy(residual: FloatArray, inverse: FloatArray) -> float:
+    """Square the preconditioned residual."""
+    total = 0.0
+    for n in range(residual.size):
+        total += residual[n] * residual[n] * inverse[n]
+    return total

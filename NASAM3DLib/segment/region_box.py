@@ -2,8 +2,8 @@
 
 Rules, in this order:
 
-* The reference length is 3 mm, or 1/64 of the volume's longest edge where that is less (small
-  objects scanned in micro-CT). It is the length in which budgets and costs are stated.
+* The reference length is 3 mm, or 1/40 of the volume's longest edge where that is less (teeth,
+  specimens in micro-CT). It is the length in which budgets and costs are stated.
 * Along each axis the working voxel is the largest whole number of voxels that spans no more than
   7/6 reference lengths (3.5 mm), at least one: a volume is coarsened, never refined. Its value is
   the mean over that length, centred on a voxel, so that clicks and working voxels coincide.
@@ -23,7 +23,7 @@ from NASAM3DLib.scan.grid import VolumeGrid
 IndexArray = npt.NDArray[np.intp]
 
 REFERENCE_MM = 3.0
-REFERENCES_PER_EDGE = 64
+REFERENCES_PER_EDGE = 40
 MAX_SPAN = 7 / 6
 FIRST_REACH, OTHER_REACH, GROWTH = 32, 16, 32
 MAX_WORKING_VOXELS = 128**3
@@ -54,7 +54,7 @@ def reference_length_mm(grid: VolumeGrid) -> float:
     Returns
     -------
     float
-        3 mm, or 1/64 of the longest edge where that is less.
+        3 mm, or 1/40 of the longest edge where that is less.
     """
     edges = grid.spacing_mm * np.array(grid.shape_kji[::-1])
     return min(REFERENCE_MM, float(edges.max()) / REFERENCES_PER_EDGE)

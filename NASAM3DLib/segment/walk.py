@@ -10,7 +10,12 @@ from scipy import special
 
 from NASAM3DLib.segment.density import density_attention, fuse
 from NASAM3DLib.segment.fronts import REACH, DensityFronts, cross
-from NASAM3DLib.segment.random_walker import FREE, edge_conductances, random_walker
+from NASAM3DLib.segment.random_walker import (
+    FREE,
+    Conductances,
+    edge_conductances,
+    random_walker,
+)
 from NASAM3DLib.segment.region_box import IndexArray, to_triple
 
 FloatArray = npt.NDArray[np.float32]
@@ -80,11 +85,10 @@ def guided_walk(
     positive = fronts.positive(clicks.positive_kji)
     attention = density_attention(positive, fronts.negative(clicks.negative_kji, positive))
     prior = special.expit(fuse(np.zeros_like(attention), attention, strength))
-    background = positive >= REACH
-    if outside is not None:
-        background |= outside
+    seeds = _seeds(clicks, positive >= REACH, outside)
     weight = PRIOR_WEIGHT / len(clicks) ** PRIOR_DECAY
-    return _walk(fronts, clicks, background, prior=prior, prior_weight=weight), attention
+    conductances = _conductances(fronts, clicks, outside)
+    return random_walker(conductances, seeds, prior=prior, prior_weight=weight), attention
 
 
 def plain_walk(
@@ -107,38 +111,41 @@ def plain_walk(
         Probability.
     """
     shape = fronts.region.array_hu.shape
-    background = np.zeros(shape, dtype=np.bool_) if outside is None else outside.copy()
+    background = np.zeros(shape, dtype=np.bool_)
     for axis, n_voxels in enumerate(shape):
         if n_voxels >= MIN_SHELL_AXIS:
             faces = np.moveaxis(background, axis, 0)
             faces[[0, -1]] = True
-    prior = np.zeros(shape, dtype=np.float32)
-    return _walk(fronts, clicks, background, prior=prior, prior_weight=PLAIN_PRIOR_WEIGHT)
+    return random_walker(
+        _conductances(fronts, clicks, outside),
+        _seeds(clicks, background, outside),
+        prior=np.zeros(shape, dtype=np.float32),
+        prior_weight=PLAIN_PRIOR_WEIGHT,
+    )
 
 
-def _walk(
-    fronts: DensityFronts,
-    clicks: WorkingClicks,
-    background: BoolArray,
-    *,
-    prior: FloatArray,
-    prior_weight: float,
-) -> FloatArray:
-    """Run the random walker on densities relative to the positive clicks."""
+def _conductances(
+    fronts: DensityFronts, clicks: WorkingClicks, outside: BoolArray | None
+) -> Conductances:
+    """Weigh the edges by densities relative to the positive clicks."""
     region = fronts.region
     medians = [fronts.model(to_triple(voxel)).median_hu for voxel in clicks.positive_kji]
     feature = np.tanh((region.array_hu - np.float32(np.mean(medians))) / np.float32(EDGE_SCALE_HU))
-    conductances = edge_conductances(
+    weights = edge_conductances(
         feature, beta=EDGE_BETA, relative_spacing=region.relative_spacing_kji
     )
-    return random_walker(
-        conductances, _seeds(clicks, background), prior=prior, prior_weight=prior_weight
-    )
+    if outside is not None:
+        # The walls of a box cut the tissue: they must not pull on what they enclose.
+        for axis, weight in enumerate(weights):
+            weight *= outside == np.roll(outside, -1, axis)
+    return weights
 
 
-def _seeds(clicks: WorkingClicks, background: BoolArray) -> SeedArray:
+def _seeds(clicks: WorkingClicks, background: BoolArray, outside: BoolArray | None) -> SeedArray:
     """Fix the background, the clicks and their six neighbours."""
     seeds = np.where(background, 0, FREE).astype(np.int8)
+    if outside is not None:
+        seeds[outside] = 0
     # Clicks last: one lies beside another's neighbours, or outside the reach of the fronts.
     for neighbours in (True, False):
         for voxels, label in ((clicks.negative_kji, 0), (clicks.positive_kji, 1)):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 BoolArray = npt.NDArray[np.bool_]
 IndexArray = npt.NDArray[np.intp]
@@ -54,6 +53,9 @@ def keep_components(array: BoolArray, voxels_kji: IndexArray) -> BoolArray:
     """
     if not array.any():
         return array.copy()
+    # Masks are read and written without SciPy, whose import takes a third of a second.
+    from scipy import ndimage
+
     lower, upper = bounding_box(array)
     box = tuple(slice(a, b + 1) for a, b in zip(lower, upper, strict=True))
     labels, n_components = ndimage.label(array[box])
@@ -84,6 +86,8 @@ def fill_holes(array: BoolArray, open_kji: IndexArray) -> BoolArray:
     """
     if not array.any():
         return array.copy()
+    from scipy import ndimage
+
     lower, upper = bounding_box(array)
     box = tuple(slice(a, b + 1) for a, b in zip(lower, upper, strict=True))
     # One layer of background around the box joins all of the outside to one component.

@@ -120,12 +120,12 @@ def refined(
     -----
     The probability p is interpolated trilinearly, which gives a boundary without the stairs of the
     working voxels. Where the volume's voxels are finer, each voxel v within one working voxel of
-    the boundary adds evidence: ``logit p' = logit p + lambda z`` with
-    ``z = (v - (m_i + m_o) / 2) (m_i - m_o) / s^2`` held within +-3, local means m_i inside and m_o
-    outside, and ``s^2`` their pooled local variance (at least that of noise) plus
-    ``((m_i - m_o) / 4)^2``: the log-likelihood ratio of two Gaussians, silent where the two sides
-    do not differ. Against interpolation alone it measured +0.011 +- 0.007 Dice on 32 targets of
-    real CT worked on at half resolution.
+    the boundary adds evidence: ``logit p' = logit p + lambda rho^2 z`` with the log-likelihood
+    ratio of two Gaussians ``z = c (v - (m_i + m_o) / 2) / s^2`` held within +-3. Here m_i and m_o
+    are local means inside and outside, ``c = m_i - m_o``, ``s^2`` is their pooled local variance
+    (at least that of noise) plus ``(c / 4)^2``, and ``rho = c^2 / (c^2 + s^2)`` silences contrast
+    that drowns in noise. Against interpolation alone it measured +0.011 +- 0.006 Dice on 30
+    targets of real CT worked on at half resolution, and -0.006 on two sarcomas at their own.
     """
     inside = probability > 0.5
     lower, upper = bounding_box(inside)
@@ -150,7 +150,7 @@ def _evidence(
     patch: Patch,
     sides: tuple[BoolArray, BoolArray],
 ) -> FloatArray:
-    """Compute the local log-likelihood ratio of inside against outside for each voxel."""
+    """Compute the evidence of each voxel for inside against outside."""
     (mean_in, variance_in), (mean_out, variance_out) = (_local(region, side) for side in sides)
     inner, outer, variance = (
         resampled(region, field, array_hu.shape).values
@@ -161,7 +161,9 @@ def _evidence(
     noise = 1.4826 * np.median(np.abs(values - inner)[patch.values > 0.5])
     spread = np.maximum(variance, noise**2) + MIN_NOISE_HU**2 + (MODEL_SPREAD * contrast) ** 2
     ratio = (values - 0.5 * (inner + outer)) * contrast / spread
-    return np.asarray(np.clip(ratio, -EVIDENCE_LIMIT, EVIDENCE_LIMIT), dtype=np.float32)
+    clear = contrast**2 / (contrast**2 + spread)
+    evidence = np.clip(ratio, -EVIDENCE_LIMIT, EVIDENCE_LIMIT) * clear**2
+    return np.asarray(evidence, dtype=np.float32)
 
 
 def _local(region: WorkingRegion, side: BoolArray) -> tuple[FloatArray, FloatArray]:

@@ -37,6 +37,9 @@ MIN_SIGMA_HU, MAX_SIGMA_HU = 12.0, 80.0
 BONE_HU, GAS_HU = 300.0, -300.0
 """Above and below these medians nothing denser or thinner contradicts the click, HU."""
 
+ALIKE_SIGMAS, ALIKE_SHARE, CORRECTION_WIDTH = 2.5, 0.2, 2.0
+"""When a correcting click counts as the first one's tissue, and how much wider it may be."""
+
 BRIDGE_SIGMA, BRIDGE_GAIN = 1.2, 1.25
 """Width of the bridge penalty's Gaussian in reference lengths, and its gain."""
 
@@ -145,6 +148,44 @@ def density_model(
     if uncertainty_hu is not None:
         sigma = float(np.hypot(sigma, uncertainty_hu[voxel_kji]))
     return DensityModel(float(np.median(centre)), sigma)
+
+
+def correction_model(
+    volume_hu: FloatArray,
+    voxel_kji: tuple[int, int, int],
+    *,
+    first: DensityModel,
+    uncertainty_hu: FloatArray | None = None,
+) -> DensityModel:
+    """Learn the density at a correcting click, which often lies at the rim of the object.
+
+    Parameters
+    ----------
+    volume_hu : ndarray, shape (k, j, i), float32
+        Volume, HU.
+    voxel_kji : tuple of int
+        The clicked voxel.
+    first : DensityModel
+        What the first click said about the object.
+    uncertainty_hu : ndarray, shape (k, j, i), float32, optional
+        One standard deviation of each voxel, HU.
+
+    Returns
+    -------
+    DensityModel
+
+    Notes
+    -----
+    At a rim the neighbourhood mixes tissues: its median may be a neighbour's, and its spread is
+    wide. If a fifth of the 3x3x3 voxels lie within 2.5 standard deviations of the first click's
+    density, the median is taken over these only; and the model is at most twice as wide as the
+    first.
+    """
+    model = density_model(volume_hu, voxel_kji, uncertainty_hu=uncertainty_hu)
+    centre = volume_hu[_around(voxel_kji, 1)]
+    alike = np.abs(centre - first.median_hu) < ALIKE_SIGMAS * first.sigma_hu
+    median = float(np.median(centre[alike])) if alike.mean() >= ALIKE_SHARE else model.median_hu
+    return DensityModel(median, min(model.sigma_hu, CORRECTION_WIDTH * first.sigma_hu))
 
 
 def bridge_penalised(likelihood: FloatArray, *, sigma_voxels: npt.ArrayLike) -> FloatArray:

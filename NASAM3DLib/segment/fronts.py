@@ -11,6 +11,7 @@ from NASAM3DLib.segment.density import (
     BRIDGE_SIGMA,
     DensityModel,
     bridge_penalised,
+    correction_model,
     density_attention,
     density_model,
     path_cost,
@@ -31,6 +32,13 @@ LOCALITY, MIN_DEPTH = 4.0, 2.0
 """How many times its depth a negative click reaches; the least depth in reference lengths."""
 
 
+MIN_CORRECTION_DEPTH = 4.0
+"""The least depth of a correcting positive click, in reference lengths."""
+
+_Voxel = tuple[int, int, int]
+_FrontKey = tuple[_Voxel, float, _Voxel | None]
+
+
 class DensityFronts:
     """How far the clicks of an object reach, in budgets.
 
@@ -49,34 +57,50 @@ class DensityFronts:
     three click sequences each this gained 0.07, 0.05 and 0.01 Dice at 3, 5 and 10 clicks (standard
     errors 0.02, 0.02, 0.01) over a competition without limit and of twice the slope kappa.
 
-    The front of a click depends on no other click, so each is kept, and a new click costs its own
+    A correcting positive click has a model of its own
+    (:func:`~NASAM3DLib.segment.density.correction_model`), and a distance of at least
+    ``|x - x_i| / (4 r_i)`` with r_i its depth on its side of the first click's surface, at least
+    four reference lengths: it repairs its surroundings and takes no neighbour along. On 18 targets
+    in reconstructions of 50 views both together measured +0.023, +0.044, +0.043 and +0.010 Dice at
+    2 to 5 clicks, and 1 instead of 6 drops by more than 0.1.
+
+    The front of a click depends on no later click, so each is kept, and a new click costs its own
     only.
     """
 
     def __init__(self, region: WorkingRegion) -> None:
         self.region = region
-        self._distances: dict[tuple[int, int, int, float], FloatArray] = {}
+        self._distances: dict[_FrontKey, FloatArray] = {}
 
     @cached_property
     def _smoothed_hu(self) -> FloatArray:
         """Volume that is compared with the density models."""
         return smoothed(self.region.array_hu)
 
-    def model(self, voxel_kji: tuple[int, int, int]) -> DensityModel:
+    def model(
+        self,
+        voxel_kji: tuple[int, int, int],
+        *,
+        described_by: tuple[int, int, int] | None = None,
+    ) -> DensityModel:
         """Give the density model of a click.
 
         Parameters
         ----------
         voxel_kji : tuple of int
             Clicked working voxel.
+        described_by : tuple of int, optional
+            Working voxel of the first click, if this one corrects its object.
 
         Returns
         -------
         DensityModel
         """
-        return density_model(
-            self.region.array_hu, voxel_kji, uncertainty_hu=self.region.uncertainty_hu
-        )
+        volume, uncertainty = self.region.array_hu, self.region.uncertainty_hu
+        if described_by is None:
+            return density_model(volume, voxel_kji, uncertainty_hu=uncertainty)
+        first = self.model(described_by)
+        return correction_model(volume, voxel_kji, first=first, uncertainty_hu=uncertainty)
 
     def positive(self, voxels_kji: IndexArray) -> FloatArray:
         """Measure the distance to the nearest positive click.
@@ -91,9 +115,13 @@ class DensityFronts:
         ndarray, shape (k, j, i), float32
             Distance d+ in budgets, at most 4.
         """
-        nearest = self._distance(to_triple(voxels_kji[0]), FIRST_BUDGET)
+        first = to_triple(voxels_kji[0])
+        own = self._distance(first, FIRST_BUDGET)
+        nearest = own
         for voxel in voxels_kji[1:]:
-            nearest = np.minimum(nearest, self._distance(to_triple(voxel), CORRECTION_BUDGET))
+            correction = self._distance(to_triple(voxel), CORRECTION_BUDGET, described_by=first)
+            floor = self._correction_floor(voxel, own)
+            nearest = np.minimum(nearest, np.maximum(correction, floor))
         return nearest
 
     def negative(self, voxels_kji: IndexArray, positive: FloatArray) -> FloatArray | None:
@@ -138,28 +166,46 @@ class DensityFronts:
 
     def _locality(self, voxel_kji: IndexArray, positive: FloatArray) -> FloatArray:
         """Give the least distance d- that a negative click can have, in budgets."""
-        away_mm = distances_mm(voxel_kji, positive.shape, self.region.axes_mm)
-        beyond = positive >= 1
-        depth_mm = float(away_mm[beyond].min()) if beyond.any() else np.inf
-        reach_mm = LOCALITY * max(depth_mm, MIN_DEPTH * self.region.reference_mm)
+        return self._floor(voxel_kji, positive >= 1, least_depth=MIN_DEPTH)
+
+    def _correction_floor(self, voxel_kji: IndexArray, first: FloatArray) -> FloatArray:
+        """Give the least distance d+ that a correcting click can have, in budgets."""
+        held = first < 1
+        other_side = ~held if held[to_triple(voxel_kji)] else held
+        return self._floor(voxel_kji, other_side, least_depth=MIN_CORRECTION_DEPTH)
+
+    def _floor(
+        self, voxel_kji: IndexArray, other_side: npt.NDArray[np.bool_], *, least_depth: float
+    ) -> FloatArray:
+        """Give ``|x - x_i| / (4 r_i)``: r_i is how deep the click lies on its side of a surface."""
+        away_mm = distances_mm(voxel_kji, other_side.shape, self.region.axes_mm)
+        depth_mm = float(away_mm[other_side].min()) if other_side.any() else np.inf
+        reach_mm = LOCALITY * max(depth_mm, least_depth * self.region.reference_mm)
         return away_mm / np.float32(reach_mm)
 
-    def _distance(self, voxel_kji: tuple[int, int, int], budget: float) -> FloatArray:
+    def _distance(
+        self,
+        voxel_kji: tuple[int, int, int],
+        budget: float,
+        *,
+        described_by: tuple[int, int, int] | None = None,
+    ) -> FloatArray:
         """Give the front of one click in its budget, from the cache if it is there."""
-        key = (*voxel_kji, budget)
+        key = (voxel_kji, budget, described_by)
         if key not in self._distances:
-            self._distances[key] = self._front(voxel_kji, budget)
+            model = self.model(voxel_kji, described_by=described_by)
+            self._distances[key] = self._front(voxel_kji, budget, model)
         return self._distances[key]
 
-    def _front(self, voxel_kji: tuple[int, int, int], budget: float) -> FloatArray:
+    def _front(
+        self, voxel_kji: tuple[int, int, int], budget: float, model: DensityModel
+    ) -> FloatArray:
         """Compute the front of one click."""
         # Compiling takes seconds on the first use, which no other import should pay for.
         from NASAM3DLib.segment.geodesic import geodesic_distance
 
         region = self.region
-        likelihood = self.model(voxel_kji).likelihood(
-            self._smoothed_hu, uncertainty_hu=region.uncertainty_hu
-        )
+        likelihood = model.likelihood(self._smoothed_hu, uncertainty_hu=region.uncertainty_hu)
         penalised = bridge_penalised(
             likelihood, sigma_voxels=BRIDGE_SIGMA / region.relative_spacing_kji
         )

@@ -21,6 +21,7 @@ from fixtures import (  # noqa: E402, F401 - pytest finds fixtures and hooks by 
     screenshot,
     slicer_app,
 )
+from module_user import known_worker, scan_file, user  # noqa: E402, F401 - likewise
 
 DATA_VARIABLE = "NASAM3D_DATA"
 

@@ -7,9 +7,9 @@ from NASAM3DLib.evaluate.metrics import (
     CT_RANGE_HU,
     NAF_DATA_RANGE,
     dice,
-    held_out_error,
     iou,
     psnr,
+    relative_held_out_error,
     rmse,
     ssim,
 )
@@ -107,10 +107,10 @@ def test_small_or_flat_images_have_no_ssim() -> None:
 
 def test_held_out_error_is_relative(rng: np.random.Generator) -> None:
     measured = rng.uniform(0.5, 3.0, (3, 4, 5))
-    assert held_out_error(1.02 * measured, measured) == pytest.approx(0.02)
-    assert held_out_error(10.2 * measured, 10 * measured) == pytest.approx(0.02)
+    assert relative_held_out_error(1.02 * measured, measured) == pytest.approx(0.02)
+    assert relative_held_out_error(10.2 * measured, 10 * measured) == pytest.approx(0.02)
     with pytest.raises(ValueError, match="held-out projections are all zero"):
-        held_out_error(measured, 0 * measured)
+        relative_held_out_error(measured, 0 * measured)
 
 
 def test_overlap_of_known_boxes() -> None:

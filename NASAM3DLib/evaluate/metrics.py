@@ -128,7 +128,7 @@ def ssim(
     return float(similarity(first, second, win_size=SSIM_WINDOW, data_range=span))
 
 
-def held_out_error(predicted: npt.ArrayLike, measured: npt.ArrayLike) -> float:
+def relative_held_out_error(predicted: npt.ArrayLike, measured: npt.ArrayLike) -> float:
     """Compute how far a volume's projections are from views that it was not made from.
 
     Parameters

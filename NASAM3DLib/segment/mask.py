@@ -78,24 +78,6 @@ class Mask:
         expected = prompts.labels == POSITIVE
         return [int(n) for n in np.flatnonzero(inside != expected)]
 
-    def with_clicks(self, prompts: Prompts) -> Mask:
-        """Force the clicked voxels to agree with their labels.
-
-        Parameters
-        ----------
-        prompts : Prompts
-            Points inside the grid.
-
-        Returns
-        -------
-        Mask
-        """
-        array = self.array.copy()
-        voxels = prompts.voxels(self.grid)
-        for label in (POSITIVE, NEGATIVE):
-            array[tuple(voxels[prompts.labels == label].T)] = label == POSITIVE
-        return Mask(array, self.grid)
-
     def tidied(self, prompts: Prompts) -> Mask:
         """Force the clicks, keep the parts that hold a positive one and fill the holes.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
+from NASAM3DLib.evaluate.metrics import relative_held_out_error, rmse
 from NASAM3DLib.evaluate.tables import Column, Table
 from NASAM3DLib.pipeline import reconstruct
 from NASAM3DLib.reconstruct.projector import Projector
@@ -53,9 +54,9 @@ def measured_table(data: Path) -> tuple[Table, dict[str, Volume]]:
         ("attenuation field on best", ReconstructionSettings(method="field", quality="best")),
     ):
         result = reconstruct(scan.select(kept), grid, settings)
-        error = projector.forward(result.volume.array) - held_out.projections
-        rms = float(np.sqrt(np.mean(error**2)))
-        share = rms / float(np.sqrt(np.mean(held_out.projections**2)))
+        predicted = projector.forward(result.volume.array)
+        rms = rmse(predicted, held_out.projections)
+        share = relative_held_out_error(predicted, held_out.projections)
         rows.append((name, rms, 100 * share, result.report["returned"]))
         volumes[name] = result.volume
     columns = (

@@ -4,9 +4,7 @@ References
 ----------
 .. [1] L. A. Feldkamp, L. C. Davis, J. W. Kress, "Practical cone-beam algorithm", J. Opt. Soc.
    Am. A 1(6), 1984.
-.. [2] F. Noo, M. Defrise, R. Clackdoyle, H. Kudo, "Image reconstruction from fan-beam projections
-   on less than a short scan", Phys. Med. Biol. 47, 2002, section 3.
-.. [3] A. C. Kak, M. Slaney, "Principles of Computerized Tomographic Imaging", IEEE Press 1988,
+.. [2] A. C. Kak, M. Slaney, "Principles of Computerized Tomographic Imaging", IEEE Press 1988,
    eq. 61 (band-limited ramp) and section 3.6 (cone beam).
 """
 
@@ -19,18 +17,18 @@ import numpy.typing as npt
 from scipy import fft
 
 from NASAM3DLib.progress import ProgressCallback, no_progress
+from NASAM3DLib.reconstruct.redundancy import redundancy_weights, view_steps
+from NASAM3DLib.scan.field_of_view import closes_circle, lateral_reach
 from NASAM3DLib.scan.geometry import ConeBeamGeometry
 from NASAM3DLib.scan.grid import VolumeGrid
 from NASAM3DLib.scan.orbit import CircularOrbit
 from NASAM3DLib.scan.projections import ProjectionSet
+from NASAM3DLib.scan.truncation import RowTails, find_truncation, row_tails
 
 logger = logging.getLogger(__name__)
 
 Float32Array = npt.NDArray[np.float32]
 FloatArray = npt.NDArray[np.float64]
-
-SMOOTH_EDGE_RAD = np.deg2rad(10.0)
-"""Width over which the weight of a partial scan fades in and out; the choice of [2]_."""
 
 VIEWS_PER_CHUNK = 32
 """Views filtered at a time, so that padded spectra of long scans stay small."""
@@ -75,16 +73,26 @@ def reconstruct_fdk(
 
         mu(x) = sum_views dbeta / U(x)^2 * ((c m p) * h)(pixel of x).
 
-    Rays measured once have m = 1, rays measured twice have two weights that add up to 1 ([2]_,
-    eq. 24), whatever the arc; see :func:`redundancy_weights`.
+    Rays measured once have m = 1, rays measured twice have two weights that add up to 1, whatever
+    the arc and the shift of the detector; see
+    :func:`~NASAM3DLib.reconstruct.redundancy.redundancy_weights`. Where a shifted detector ends,
+    rows are continued with zeros, where it cuts the object off, smoothly; see
+    :func:`~NASAM3DLib.scan.truncation.row_tails`. Beyond its first and last row the detector
+    repeats them if the object goes on there.
     """
-    orbit = _circular_orbit(projection_set.geometry)
     geometry = projection_set.geometry
-    cosine, redundancy = _cosine_weights(geometry), redundancy_weights(geometry)
+    orbit = _circular_orbit(geometry)
+    tails = _with_air(row_tails(projection_set), geometry)
+    n_columns, n_before = geometry.detector_shape[1], tails.first.shape[1]
+    columns = np.arange(-n_before, n_columns + tails.last.shape[1])
+    cosine = _cosine_weights(geometry, columns)
+    redundancy = redundancy_weights(geometry, columns=columns)
     spacing_u = orbit.pixel_spacing_mm[1] / orbit.magnification
-    response = ramp_response(geometry.detector_shape[1], spacing_u, hann_cutoff=hann_cutoff)
+    response = ramp_response(columns.size, spacing_u, hann_cutoff=hann_cutoff)
     steps = view_steps(orbit)
     matrices = _index_matrices(geometry, grid)
+    matrices[:, 1] += n_before * matrices[:, 2]
+    repeat_rows = find_truncation(projection_set).is_axial
     out = np.zeros(grid.shape_kji[::-1], dtype=np.float32)
 
     from NASAM3DLib.reconstruct.kernels_fdk import backproject_weighted
@@ -92,13 +100,32 @@ def reconstruct_fdk(
     for begin in range(0, geometry.n_views, VIEWS_PER_CHUNK):
         progress("filtered back-projection", begin / geometry.n_views)
         chunk = slice(begin, begin + VIEWS_PER_CHUNK)
-        weighted = projection_set.projections[chunk] * cosine * redundancy[chunk]
-        filtered = _filter_rows(weighted, response)
+        rows = tails.extend(projection_set.projections[chunk], views=chunk)
+        filtered = _filter_rows(rows * cosine * redundancy[chunk], response)
         filtered *= steps[chunk, None, None].astype(np.float32)
         columns_first = np.ascontiguousarray(filtered.transpose(0, 2, 1))
-        backproject_weighted(columns_first, matrices[chunk], out)
+        backproject_weighted(columns_first, matrices[chunk], repeat_rows, out)
     progress("filtered back-projection", 1.0)
     return out.transpose(2, 1, 0)
+
+
+def _with_air(tails: RowTails, geometry: ConeBeamGeometry) -> RowTails:
+    """Add columns of air beyond the nearer edge of a shifted detector on a full turn.
+
+    The weighted rows end smoothly there, but what the ramp filter spreads beyond the edge belongs
+    to the voxels there.
+    """
+    orbit = _circular_orbit(geometry)
+    if not closes_circle(orbit):
+        return tails
+    reach = lateral_reach(geometry)
+    if not reach.is_shifted:
+        return tails
+    missing = int(np.ceil((reach.longer_mm - reach.shorter_mm) / reach.pixel_mm))
+    air = np.zeros((geometry.n_views, missing), dtype=np.float32)
+    if reach.towards_minus_u_mm < reach.towards_plus_u_mm:
+        return RowTails(air, tails.last)
+    return RowTails(tails.first, air)
 
 
 def _circular_orbit(geometry: ConeBeamGeometry) -> CircularOrbit:
@@ -142,7 +169,7 @@ def ramp_response(n_columns: int, spacing_mm: float, *, hann_cutoff: float = 1.0
     Notes
     -----
     The response is the transform of the ramp sampled in space, h(0) = 1/(4 t^2), h(n odd) =
-    -1/(pi n t)^2, else 0 ([3]_ eq. 61): unlike |f| itself it keeps the mean right.
+    -1/(pi n t)^2, else 0 ([2]_ eq. 61): unlike |f| itself it keeps the mean right.
     """
     n_padded = 2 * int(fft.next_fast_len(n_columns, real=True))
     distance = np.minimum(np.arange(n_padded), n_padded - np.arange(n_padded)).astype(np.float64)
@@ -167,95 +194,11 @@ def _filter_rows(rows: Float32Array, response: FloatArray) -> Float32Array:
     return np.ascontiguousarray(filtered, dtype=np.float32)
 
 
-def view_steps(orbit: CircularOrbit) -> FloatArray:
-    """Give the angle that each view stands for.
-
-    Parameters
-    ----------
-    orbit : CircularOrbit
-        Views in any order, evenly spread or not.
-
-    Returns
-    -------
-    ndarray, shape (n_views,), float64
-        Half the angle to both neighbours; the first and last view of a partial scan count a whole
-        mean step. The sum is the arc, rad.
-    """
-    order = np.argsort(orbit.angles_rad)
-    ordered = orbit.angles_rad[order]
-    gaps = np.diff(ordered)
-    if _is_full_turn(orbit):
-        closing = 2 * np.pi - (ordered[-1] - ordered[0])
-        before, after = np.append(closing, gaps), np.append(gaps, closing)
-    else:
-        mean = gaps.mean()
-        before, after = np.append(mean, gaps), np.append(gaps, mean)
-    steps = np.empty_like(ordered)
-    steps[order] = (before + after) / 2
-    return steps
-
-
-def _is_full_turn(orbit: CircularOrbit) -> bool:
-    """Tell whether the views close a circle, up to one step."""
-    return orbit.arc_rad > 2 * np.pi - 1.01 * 2 * np.pi / orbit.angles_rad.size
-
-
-def redundancy_weights(geometry: ConeBeamGeometry) -> Float32Array:
-    """Weight rays so that each line through the object counts once.
-
-    Parameters
-    ----------
-    geometry : ConeBeamGeometry
-        Circular orbit.
-
-    Returns
-    -------
-    ndarray, shape (n_views, 1, n_cols), float32
-        1/2 everywhere for a full turn. For a partial scan ``m = c(beta) / (c(beta) + c(beta'))``
-        where ``beta' = beta + pi - 2 gamma`` is the view that saw the same line from behind (0 if
-        none did) and c fades smoothly to zero at both ends of the arc.
-
-    Notes
-    -----
-    This is [2]_ eq. 24-26. Parker's weights are its special case for an arc of 180 degrees plus the
-    fan; at exactly 180 degrees, where Parker's weights leave rays out, m still adds up to one for
-    every line that was measured.
-    """
-    orbit = _circular_orbit(geometry)
-    n_columns = geometry.detector_shape[1]
-    if _is_full_turn(orbit):
-        return np.full((geometry.n_views, 1, n_columns), 0.5, dtype=np.float32)
-    gamma = _fan_angles(orbit, n_columns)
-    begin = orbit.angles_rad.min() - orbit.arc_rad / (2 * orbit.angles_rad.size)
-    beta = orbit.angles_rad[:, None] - begin
-    own = _arc_window(beta, orbit.arc_rad)
-    conjugate = _arc_window(np.mod(beta + np.pi - 2 * gamma, 2 * np.pi), orbit.arc_rad)
-    weights = own / (own + conjugate)
-    return weights.astype(np.float32)[:, None, :]
-
-
-def _fan_angles(orbit: CircularOrbit, n_columns: int) -> FloatArray:
-    """Give the angle of each column's ray to the central ray, positive towards +u, rad."""
-    far = orbit.source_to_detector_mm
-    if far is None:
-        return np.zeros(n_columns)
-    columns = np.arange(n_columns) - (n_columns - 1) / 2
-    u_mm = columns * orbit.pixel_spacing_mm[1] + orbit.detector_offset_mm[1]
-    return np.asarray(np.arctan2(u_mm, far), dtype=np.float64)
-
-
-def _arc_window(beta: FloatArray, arc_rad: float) -> FloatArray:
-    """Give c(beta): 1 in the arc, cosine-squared edges, 0 outside."""
-    edge = min(SMOOTH_EDGE_RAD, arc_rad / 4)
-    inside = np.minimum(beta, arc_rad - beta)
-    return np.asarray(np.sin(np.pi / 2 * np.clip(inside / edge, 0.0, 1.0)) ** 2)
-
-
-def _cosine_weights(geometry: ConeBeamGeometry) -> Float32Array:
-    """Give the cosine between each ray and the central ray, shape (n_rows, n_cols) or 1."""
+def _cosine_weights(geometry: ConeBeamGeometry, columns: npt.NDArray[np.intp]) -> Float32Array:
+    """Give the cosine between each ray and the central ray, shape (n_rows, n_columns) or 1."""
     if geometry.is_parallel:
         return np.ones((1, 1), dtype=np.float32)
-    rows, columns = np.indices(geometry.detector_shape, sparse=True)
+    rows = np.arange(geometry.detector_shape[0])[:, None]
     _, directions = geometry.rays(0, rows, columns)
     orbit = _circular_orbit(geometry)
     angle = orbit.angles_rad[0]

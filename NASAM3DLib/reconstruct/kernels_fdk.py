@@ -9,12 +9,13 @@ import numpy as np
 
 
 @nb.njit(parallel=True, fastmath=True, error_model="numpy", cache=True)
-def backproject_weighted(filtered: Any, matrices: Any, out: Any) -> None:
+def backproject_weighted(filtered: Any, matrices: Any, repeat_rows: bool, out: Any) -> None:
     """Add ``sum over views of filtered(pixel of the voxel) / w^2`` to each voxel.
 
     Parameters are arrays in index space: ``filtered[view, column, row]``, ``matrices[view]`` of
     shape (3, 4) with ``(row * w, column * w, w) = matrix @ (i, j, k, 1)`` and w = 1 at the
-    isocenter, ``out[i, j, k]``. Bilinear interpolation; pixels off the detector count as zero.
+    isocenter, ``out[i, j, k]``. Bilinear interpolation; pixels off the detector count as zero, or
+    as the first or last row where ``repeat_rows`` says that the object goes on there.
     """
     n_i, n_j, n_k = out.shape
     n_views, n_columns, n_rows = filtered.shape
@@ -34,6 +35,8 @@ def backproject_weighted(filtered: Any, matrices: Any, out: Any) -> None:
                 inverse = 1.0 / w
                 row = (row_w + m[0, 2] * k) * inverse
                 column = (column_w + m[1, 2] * k) * inverse
+                if repeat_rows:
+                    row = min(max(row, 0.0), n_rows - 1.0)
                 if row < 0.0 or column < 0.0 or row > n_rows - 1 or column > n_columns - 1:
                     continue
                 r, c = min(int(row), n_rows - 2), min(int(column), n_columns - 2)

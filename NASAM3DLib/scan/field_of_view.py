@@ -2,12 +2,120 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+import numpy.typing as npt
 
 from NASAM3DLib.scan.geometry import ConeBeamGeometry
 from NASAM3DLib.scan.grid import VolumeGrid
+from NASAM3DLib.scan.orbit import CircularOrbit
+
+FloatArray = npt.NDArray[np.float64]
 
 LARGEST_DEFAULT_SIDE = 512
+
+LEAST_ASYMMETRY_PIXELS = 1.0
+"""Difference of both sides, in pixels, from which on a detector counts as shifted sideways."""
+
+
+@dataclass(frozen=True)
+class LateralReach:
+    """How far the rays of a circular orbit pass from its axis.
+
+    Parameters
+    ----------
+    towards_minus_u_mm, towards_plus_u_mm : float
+        Distance between the axis and the outer edge of the first and of the last column's rays, mm
+        at the isocenter; negative where the detector ends before the axis.
+    pixel_mm : float
+        Pixel at the isocenter, mm.
+    """
+
+    towards_minus_u_mm: float
+    towards_plus_u_mm: float
+    pixel_mm: float
+
+    @property
+    def shorter_mm(self) -> float:
+        """Reach of the nearer edge, mm: lines up to here are seen from both ends of a full turn."""
+        return min(self.towards_minus_u_mm, self.towards_plus_u_mm)
+
+    @property
+    def longer_mm(self) -> float:
+        """Reach of the farther edge, mm: the field of view of a full turn."""
+        return max(self.towards_minus_u_mm, self.towards_plus_u_mm)
+
+    @property
+    def is_shifted(self) -> bool:
+        """Whether one side reaches farther than the other by more than a pixel."""
+        return self.longer_mm - self.shorter_mm > LEAST_ASYMMETRY_PIXELS * self.pixel_mm
+
+
+def lateral_mm(orbit: CircularOrbit, u_mm: npt.ArrayLike) -> FloatArray:
+    """Give the signed distance of rays from the axis of the orbit.
+
+    Parameters
+    ----------
+    orbit : CircularOrbit
+        The orbit.
+    u_mm : array_like
+        Places on the detector along u from its centre, mm.
+
+    Returns
+    -------
+    ndarray, float64
+        Distance within the plane of the orbit, mm, positive towards +u. The line seen from behind
+        has the opposite sign.
+    """
+    u = np.asarray(u_mm, dtype=np.float64) + orbit.detector_offset_mm[1]
+    shift = orbit.rotation_centre_shift_mm
+    near, far = orbit.source_to_isocenter_mm, orbit.source_to_detector_mm
+    if near is None or far is None:
+        return np.asarray(u + shift, dtype=np.float64)
+    fan = np.arctan2(u, far)
+    return np.asarray(near * np.sin(fan) + shift * np.cos(fan), dtype=np.float64)
+
+
+def lateral_reach(geometry: ConeBeamGeometry) -> LateralReach:
+    """Measure how far the rays of a circular orbit pass from its axis.
+
+    Parameters
+    ----------
+    geometry : ConeBeamGeometry
+        Circular orbit.
+
+    Returns
+    -------
+    LateralReach
+
+    Raises
+    ------
+    ValueError
+        If the geometry only has poses per view.
+    """
+    orbit = geometry.orbit
+    if orbit is None:
+        raise ValueError("Only a circular orbit has an axis that rays pass at a distance.")
+    pixel = orbit.pixel_spacing_mm[1]
+    edge = geometry.detector_shape[1] * pixel / 2
+    first, last = (float(value) for value in lateral_mm(orbit, [-edge, edge]))
+    return LateralReach(-first, last, pixel / orbit.magnification)
+
+
+def closes_circle(orbit: CircularOrbit) -> bool:
+    """Tell whether the views close a circle, up to one step.
+
+    Parameters
+    ----------
+    orbit : CircularOrbit
+        Views in any order.
+
+    Returns
+    -------
+    bool
+    """
+    return bool(orbit.arc_rad > 2 * np.pi - 1.01 * 2 * np.pi / orbit.angles_rad.size)
 
 
 def default_grid(geometry: ConeBeamGeometry, *, spacing_mm: float | None = None) -> VolumeGrid:
@@ -35,12 +143,15 @@ def default_grid(geometry: ConeBeamGeometry, *, spacing_mm: float | None = None)
     -----
     The centre c minimises the squared distance to the central rays. Width and height are those of
     the detector scaled to c, for a cone beam less the part that the rays' slant cuts off: a
-    cylinder of radius r = R sin(fan / 2) is what every view sees.
+    cylinder of radius r = R sin(fan / 2) is what every view sees. A full turn with the detector
+    shifted sideways sees everything up to the farther edge, because the opposite views show what
+    the nearer edge cuts off.
     """
     if spacing_mm is not None and not 0 < spacing_mm < float("inf"):
         raise ValueError(f"The voxel spacing must be positive in mm, got {spacing_mm:g}.")
     rows, columns = geometry.detector_shape
     centre = _meeting_point(geometry)
+    widened = _radius_of_shifted_detector(geometry)
     widths, heights, pixels = [], [], []
     for view in range(geometry.n_views):
         source, detector = geometry.sources_ras[view], geometry.detector_centres_ras[view]
@@ -50,12 +161,12 @@ def default_grid(geometry: ConeBeamGeometry, *, spacing_mm: float | None = None)
         if source[3]:
             far = float(np.linalg.norm(detector - source[:3]))
             near = float(np.linalg.norm(centre - source[:3]))
-            radius = near * np.sin(np.arctan(half_width / far))
+            radius = widened or near * np.sin(np.arctan(half_width / far))
             widths.append(2 * radius)
             heights.append(2 * half_height * (near - radius) / far)
             pixels.append(pixel_u * near / far)
         else:
-            widths.append(2 * half_width)
+            widths.append(2 * (widened or half_width))
             heights.append(2 * half_height)
             pixels.append(pixel_u)
     width, height = min(widths), min(heights)
@@ -65,7 +176,15 @@ def default_grid(geometry: ConeBeamGeometry, *, spacing_mm: float | None = None)
     return VolumeGrid.centred((slices, side, side), spacing, centre_ras=(x, y, z))
 
 
-def _meeting_point(geometry: ConeBeamGeometry) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _radius_of_shifted_detector(geometry: ConeBeamGeometry) -> float:
+    """Give the field of view's radius if a full turn with a shifted detector widens it, else 0."""
+    if geometry.orbit is None or not closes_circle(geometry.orbit):
+        return 0.0
+    reach = lateral_reach(geometry)
+    return reach.longer_mm if reach.is_shifted and reach.shorter_mm > 0 else 0.0
+
+
+def _meeting_point(geometry: ConeBeamGeometry) -> FloatArray:
     """Give the point nearest to all central rays, in the least-squares sense."""
     if geometry.orbit is not None:
         return np.asarray(geometry.orbit.isocenter_ras, dtype=np.float64)

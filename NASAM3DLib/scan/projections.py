@@ -98,6 +98,44 @@ class ProjectionSet:
         """
         return self.select(sparse_views(self.n_views, n_views))
 
+    def binned(self, factor: int) -> ProjectionSet:
+        """Average blocks of ``factor`` x ``factor`` pixels.
+
+        Parameters
+        ----------
+        factor : int
+            Pixels per block along rows and columns; what is left over at the last row and column
+            is dropped.
+
+        Returns
+        -------
+        ProjectionSet
+            The same views with larger pixels, placed where their blocks were; poses per view only.
+
+        Raises
+        ------
+        ValueError
+            If the factor is below one or above the size of the detector.
+        """
+        rows, columns = self.geometry.detector_shape
+        if not 1 <= factor <= min(rows, columns):
+            raise ValueError(
+                f"The detector of {rows}x{columns} pixels can be binned by 1 to "
+                f"{min(rows, columns)}, not by {factor}."
+            )
+        shape = (rows // factor, columns // factor)
+        kept = self.projections[:, : shape[0] * factor, : shape[1] * factor]
+        blocks = kept.reshape(self.n_views, shape[0], factor, shape[1], factor)
+        step_v, step_u = self.geometry.detector_v_ras, self.geometry.detector_u_ras
+        # What is left out at the end moves the detector's centre towards the beginning.
+        centres = self.geometry.detector_centres_ras - (
+            step_v * (rows % factor) / 2 + step_u * (columns % factor) / 2
+        )
+        geometry = ConeBeamGeometry(
+            self.geometry.sources_ras, centres, step_u * factor, step_v * factor, shape
+        )
+        return ProjectionSet(blocks.mean(axis=(2, 4)), geometry)
+
 
 def sparse_views(n_measured: int, n_views: int) -> npt.NDArray[np.intp]:
     """Choose evenly spread view indices.

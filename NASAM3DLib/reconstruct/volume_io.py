@@ -1,8 +1,16 @@
-"""Volumes from image files and DICOM folders, and to image files."""
+"""Volumes from image files and DICOM folders, and to image files.
+
+The uncertainty of a volume lies beside it as an image of its own, ``ct.nii.gz`` and
+``ct_uncertainty.nii.gz``, so that any viewer shows it. The second file names the voxels it belongs
+to by their checksum: it is never taken for the uncertainty of another or a changed volume.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +35,9 @@ QUANTITY_KEYS = ("NASAM3D_quantity", "ITK_FileNotes")
 
 QUANTITY_NOTES = {"attenuation": "attenuation 1/mm", "HU": "HU"}
 
+SPREAD_NOTE = "standard deviation"
+"""How the note of a map of uncertainty begins."""
+
 LARGEST_ATTENUATION = 2.0
 """No tissue or metal of a scan attenuates more than this, 1/mm; no CT in HU stays below it."""
 
@@ -44,7 +55,8 @@ def load_volume(path: Path | str, *, quantity: Quantity | None = None) -> Volume
     Returns
     -------
     Volume
-        Of a folder with several series the one with the most slices.
+        With its uncertainty if :func:`save_volume` put one beside it. Of a folder with several
+        series the one with the most slices.
 
     Raises
     ------
@@ -65,18 +77,20 @@ def load_volume(path: Path | str, *, quantity: Quantity | None = None) -> Volume
     grid = grid_of(image, path)
     array = np.asarray(sitk.GetArrayFromImage(image), dtype=np.float32)
     try:
-        return Volume(array, grid, _quantity(path, image, quantity, array))
+        volume = Volume(array, grid, _quantity(path, image, quantity, array))
     except ValueError as error:
         raise ValueError(f"{path} cannot be used: {error}") from error
+    return volume if path.is_dir() else _with_uncertainty(volume, uncertainty_path(path))
 
 
 def save_volume(volume: Volume, path: Path | str, *, force: bool = False) -> None:
-    """Write a volume with its place in space and its quantity.
+    """Write a volume with its place in space and its quantity, and its uncertainty beside it.
 
     Parameters
     ----------
     volume : Volume
-        What to write, without its uncertainty.
+        What to write. Its uncertainty, if there is one, goes to :func:`uncertainty_path`; if there
+        is none, replacing a volume removes the one that lay beside it.
     path : Path or str
         File to be written: ``.nrrd``, ``.nii.gz`` or ``.mha``. Its folder is made if need be.
     force : bool
@@ -95,23 +109,87 @@ def save_volume(volume: Volume, path: Path | str, *, force: bool = False) -> Non
             f"A volume cannot be written as {path.name}: end the name with one of "
             f"{', '.join(IMAGE_ENDINGS)}."
         )
-    image = image_on(volume.array, volume.grid)
-    for key in QUANTITY_KEYS:
-        image.SetMetaData(key, QUANTITY_NOTES[volume.quantity])
+    beside = uncertainty_path(path)
+    images = {path: _noted_image(volume.array, volume, QUANTITY_NOTES[volume.quantity])}
+    if volume.uncertainty is not None:
+        images[beside] = _noted_image(volume.uncertainty, volume, _spread_note(volume))
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path, force=force) as passing:
-        write_image(image, passing)
+    with contextlib.ExitStack() as stack:
+        # Both are complete before either is moved into place, the volume last.
+        for place, image in images.items():
+            write_image(image, stack.enter_context(replacing(place, force=force)))
+    if volume.uncertainty is None and force:
+        beside.unlink(missing_ok=True)
+
+
+def uncertainty_path(path: Path) -> Path:
+    """Name the file that holds the uncertainty of a volume.
+
+    Parameters
+    ----------
+    path : Path
+        File of the volume.
+
+    Returns
+    -------
+    Path
+        ``ct_uncertainty.nii.gz`` for ``ct.nii.gz``.
+    """
+    ending = path.name[len(path.name) - len(ending_of(path)) :]
+    return path.with_name(f"{path.name.removesuffix(ending)}_uncertainty{ending}")
+
+
+def _noted_image(array: Any, volume: Volume, note: str) -> Any:
+    """Put an array on the grid of a volume with a note of what it holds."""
+    image = image_on(array, volume.grid)
+    for key in QUANTITY_KEYS:
+        image.SetMetaData(key, note)
+    return image
+
+
+def _notes(image: Any) -> list[str]:
+    """List what a file says its values are."""
+    return [image.GetMetaData(key).strip() for key in QUANTITY_KEYS if image.HasMetaDataKey(key)]
+
+
+def _spread_note(volume: Volume) -> str:
+    """Say what a map of uncertainty holds and to which voxels it belongs, in 80 letters."""
+    checksum = zlib.crc32(np.ascontiguousarray(volume.array).tobytes())
+    return f"{SPREAD_NOTE} in {volume.unit} of the volume with CRC-32 {checksum:08x}"
+
+
+def _with_uncertainty(volume: Volume, beside: Path) -> Volume:
+    """Add the uncertainty that lies beside a volume, unless it belongs to another one."""
+    if not beside.is_file():
+        return volume
+    image = read_image(beside)
+    if _spread_note(volume) not in _notes(image):
+        logger.warning(
+            "%s does not belong to the volume beside it, which was changed, replaced or is read in "
+            "another unit: it is left out.",
+            beside,
+        )
+        return volume
+    spread = np.asarray(simple_itk().GetArrayFromImage(image), dtype=np.float32)
+    try:
+        return replace(volume, uncertainty=spread)
+    except ValueError as error:
+        raise ValueError(f"{beside} cannot be used: {error}") from error
 
 
 def _quantity(path: Path, image: Any, wanted: Quantity | None, array: Any) -> Quantity:
     """Decide what the values are: by the argument, by the file, or HU."""
     if wanted is not None:
         return wanted
-    for key in QUANTITY_KEYS:
-        note = image.GetMetaData(key) if image.HasMetaDataKey(key) else ""
+    for note in _notes(image):
         for quantity, text in QUANTITY_NOTES.items():
-            if note.strip() == text:
+            if note == text:
                 return "attenuation" if quantity == "attenuation" else "HU"
+        if note.startswith(SPREAD_NOTE):
+            raise ValueError(
+                "it holds the uncertainty of a volume, not a volume: load the volume beside it, "
+                "which brings its uncertainty along."
+            )
     least, largest = float(np.nanmin(array)), float(np.nanmax(array))
     if 0 <= least < largest <= LARGEST_ATTENUATION:
         raise ValueError(

@@ -36,7 +36,7 @@ def _forward(
     volume,
     sheets,
     spans,
-    weights,
+    lengths,
     out,
     n_i,
     n_j,
@@ -89,7 +89,11 @@ def _forward(
         total += value_0 + fraction * (value_1 - value_0)
     pixel = sheet.to(tl.int64)[:, None] * n_rows + row[None, :]
     written = known[:, None] & (row < n_rows)[None, :]
-    length = tl.load(weights + pixel, mask=written, other=0.0)
+    square_0 = tl.load(lengths + sheet * 3, mask=known, other=0.0)[:, None]
+    square_1 = tl.load(lengths + sheet * 3 + 1, mask=known, other=0.0)[:, None]
+    square_2 = tl.load(lengths + sheet * 3 + 2, mask=known, other=0.0)[:, None]
+    r = from_middle[None, :]
+    length = tl.sqrt(tl.maximum(square_0 + (square_1 + square_2 * r) * r, 0.0))
     tl.store(out + pixel, total * length, mask=written)
 
 
@@ -249,14 +253,14 @@ def _primal(b, dual, out, weight, n_0, n_1, n_2, block: tl.constexpr):
     tl.store(out + at, x, mask=known)
 
 
-def forward(volume: Tensor, *, sheets: Tensor, spans: Tensor, weights: Tensor, out: Tensor) -> None:
+def forward(volume: Tensor, *, sheets: Tensor, spans: Tensor, lengths: Tensor, out: Tensor) -> None:
     """Project a volume where detector rows run along k.
 
     Parameters
     ----------
     volume : Tensor, shape (i, j, k), float32
         Contiguous.
-    sheets, spans, weights : Tensor
+    sheets, spans, lengths : Tensor
         See :class:`~NASAM3DLib.reconstruct.ray_tables.ColumnTables`.
     out : Tensor, shape (n_views, n_columns, n_rows), float32
         Contiguous; filled.
@@ -265,7 +269,7 @@ def forward(volume: Tensor, *, sheets: Tensor, spans: Tensor, weights: Tensor, o
     n_sheets = n_views * n_columns
     grid = (triton.cdiv(n_sheets, SHEETS), triton.cdiv(n_rows, ROWS))
     _forward[grid](
-        volume, sheets, spans, weights, out, *volume.shape, n_sheets, n_rows, SHEETS, ROWS
+        volume, sheets, spans, lengths, out, *volume.shape, n_sheets, n_rows, SHEETS, ROWS
     )
 
 
@@ -277,7 +281,7 @@ def adjoint(
     Parameters
     ----------
     weighted : Tensor, shape (n_views, n_columns, n_rows), float32
-        Projections times their path weights, contiguous.
+        Projections times their lengths in mm per plane, contiguous.
     sheets, spans, inverse : Tensor
         See :class:`~NASAM3DLib.reconstruct.ray_tables.ColumnTables`; ``in_front`` must hold.
     out : Tensor, shape (i, j, k), float32

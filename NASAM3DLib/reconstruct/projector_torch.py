@@ -95,7 +95,7 @@ class TorchProjector:
             return "part of the grid lies beside or behind the source"
         self._tables = {
             name: torch.from_numpy(getattr(tables, name)).to(self.device)
-            for name in ("sheets", "spans", "weights", "inverse")
+            for name in ("sheets", "spans", "lengths", "inverse")
         }
         return ""
 
@@ -162,7 +162,7 @@ class TorchProjector:
         if self._takes_triton(values):
             from NASAM3DLib.reconstruct import kernels_cuda
 
-            tables = {name: self._tables[name] for name in ("sheets", "spans", "weights")}
+            tables = {name: self._tables[name] for name in ("sheets", "spans", "lengths")}
             kernels_cuda.forward(values, **tables, out=out)
         else:
             flat, sums = values.reshape(-1), out.reshape(-1)
@@ -178,13 +178,20 @@ class TorchProjector:
             from NASAM3DLib.reconstruct import kernels_cuda
 
             tables = {name: self._tables[name] for name in ("sheets", "spans", "inverse")}
-            kernels_cuda.adjoint(values * self._tables["weights"], **tables, out=out)
+            kernels_cuda.adjoint(values * self._lengths(), **tables, out=out)
         else:
             flat, sums = values.reshape(-1), out.reshape(-1)
             for rays, voxels, weights in self._crossings(values.dtype):
                 products = flat[rays][:, None, None] * weights
                 sums.index_add_(0, voxels.reshape(-1), products.reshape(-1))
         return out.permute(2, 1, 0)
+
+    def _lengths(self) -> Tensor:
+        """Give the length of every ray in mm per plane; cheaper to compute than to keep."""
+        rows = self.geometry.detector_shape[0]
+        r = torch.arange(rows, dtype=torch.float32, device=self.device) - (rows - 1) / 2
+        constant, linear, square = self._tables["lengths"][..., None].unbind(dim=2)
+        return torch.sqrt(torch.clamp(constant + (linear + square * r) * r, min=0.0))
 
     def _takes_triton(self, values: Tensor) -> bool:
         """Tell whether a tensor goes through Triton's kernels."""

@@ -77,8 +77,8 @@ class ColumnTables:
         ``s[2] + s[3] t + (s[4] + s[5] t) r``.
     spans : ndarray, shape (n_views, n_columns, 3), int32
         First plane that the ray may touch, one past the last, and whether it follows i.
-    weights : ndarray, shape (n_views, n_columns, n_rows), float32
-        Length of the ray in mm per plane.
+    lengths : ndarray, shape (n_views, n_columns, 3), float32
+        The ray is ``sqrt(w[0] + w[1] r + w[2] r^2)`` mm long per plane.
     inverse : ndarray, shape (n_views, 6), float32
         With x and y the i and j index counted from the grid's middle, the ray through (x, y) ends
         at the column ``(v[0] + v[1] x + v[2] y) / (v[3] + v[4] x + v[5] y)``, counted from the
@@ -95,7 +95,7 @@ class ColumnTables:
 
     sheets: npt.NDArray[np.float32]
     spans: Int32Array
-    weights: npt.NDArray[np.float32]
+    lengths: npt.NDArray[np.float32]
     inverse: npt.NDArray[np.float32]
     in_front: bool
 
@@ -150,7 +150,7 @@ def column_tables(
     return ColumnTables(
         sheets.astype(np.float32),
         spans.astype(np.int32),
-        _lengths(poses, directions, d_main, n_rows),
+        _lengths(poses, directions, d_main).astype(np.float32),
         inverse.astype(np.float32),
         in_front,
     )
@@ -208,21 +208,13 @@ def _within_the_grid(
     )
 
 
-def _lengths(
-    poses: IndexPoses, directions: Float64Array, d_main: Float64Array, n_rows: int
-) -> npt.NDArray[np.float32]:
-    """Give ``|A d| / |d_main|`` of every ray; it is the root of a parabola over the rows."""
-    rows = np.arange(n_rows) - (n_rows - 1) / 2
+def _lengths(poses: IndexPoses, directions: Float64Array, d_main: Float64Array) -> Float64Array:
+    """Give the coefficients of the square of ``|A d| / |d_main|``, a parabola over the rows."""
     base = directions @ poses.matrix.T
-    rise = poses.steps_v @ poses.matrix.T * (1.0 if poses.is_cone else 0.0)
-    lengths = np.empty((*d_main.shape, n_rows), dtype=np.float32)
-    # View by view: in double precision all together would be twice the projections.
-    for view in range(len(lengths)):
-        constant = (base[view] ** 2).sum(-1)[:, None]
-        linear = 2 * (base[view] @ rise[view])[:, None]
-        squared = constant + (linear + rise[view] @ rise[view] * rows) * rows
-        lengths[view] = np.sqrt(squared) / np.abs(d_main[view])[:, None]
-    return lengths
+    rise = (poses.steps_v @ poses.matrix.T)[:, None] * (1.0 if poses.is_cone else 0.0)
+    square = np.broadcast_to((rise * rise).sum(-1), d_main.shape)
+    coefficients = np.stack([(base * base).sum(-1), 2 * (base * rise).sum(-1), square], axis=-1)
+    return np.asarray(coefficients / (d_main * d_main)[..., None])
 
 
 def _inverse(

@@ -22,7 +22,9 @@ from clicked_objects import (
 
 from NASAM3DLib.reconstruct.volume import Volume
 from NASAM3DLib.scan.grid import VolumeGrid
+from NASAM3DLib.segment.density_guided import DensityGuidedSegmenter
 from NASAM3DLib.segment.prompts import Prompts
+from NASAM3DLib.segment.segmenter import SegmentationSettings
 
 
 def test_one_click_finds_a_sphere():
@@ -164,8 +166,11 @@ def test_uncertainty_widens_what_the_density_accepts():
     volume = volume_of((BALL, 60.0), (ring, 20.0), noise_hu=5.0)
     unsure = Volume(volume.array, GRID, "HU", np.full(GRID.shape_kji, 40.0, dtype=np.float32))
     attention = []
-    for each in (volume, unsure):
-        segmenter = engine(each)
+    for widen, each in ((True, volume), (True, unsure), (False, unsure)):
+        segmenter = DensityGuidedSegmenter(SegmentationSettings(), widen_by_uncertainty=widen)
+        segmenter.set_volume(each)
         segmenter.predict(ONE)
-        attention.append(segmenter.last_attention()[ring].mean())
-    assert attention[1] > attention[0] + 0.2
+        attention.append(segmenter.last_attention()[ring])
+    assert attention[1].mean() > attention[0].mean() + 0.2
+    # Off, which is the default, a map changes nothing.
+    assert attention[2].tobytes() == attention[0].tobytes()

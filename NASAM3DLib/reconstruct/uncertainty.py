@@ -25,7 +25,7 @@ Float32Array = npt.NDArray[np.float32]
 
 STAGE = "estimating the uncertainty"
 
-REPEAT_WEIGHT, EDGE_WEIGHT, NOISE_WEIGHT, FLOOR_WEIGHT = 0.99, 0.092, 0.16, 0.017
+REPEAT_WEIGHT, EDGE_WEIGHT, NOISE_WEIGHT, FLOOR_WEIGHT = 0.98, 0.093, 0.167, 0.018
 """Factors a, b, c, f of the four terms, fitted on generated patients: docs/uncertainty.md."""
 
 SMOOTHING_VOXELS = 1.0
@@ -91,8 +91,8 @@ def estimate_uncertainty(
     * h: 1 where no view sees a voxel, 0 where at least half of the views do (the other half of a
       full turn with a shifted detector adds nothing), linear between.
 
-    The factors are the maximum of the normal likelihood over generated patients; a came out as 1 by
-    itself. The cost is one reconstruction at the standard quality without choosing the strength.
+    The factors are the maximum of the normal likelihood over generated patients; a came out near 1
+    by itself. The cost is one reconstruction at the standard quality without choosing the strength.
     """
     if volume.quantity != "attenuation":
         raise ValueError(

@@ -5,8 +5,8 @@ turns that second statement into an attention map A in (0, 1) and adds it to the
 a network's or none at all. In formulas, for click i at voxel x_i of a volume mu in HU:
 
 1. Density model: ``m_i`` = median of mu over 3x3x3 voxels, ``s_i`` = 1.4826 times the median
-   absolute deviation over 5x5x5 voxels, held between 12 and 80 HU. If the volume carries an
-   uncertainty u, its variance is added: ``s_i^2 + u(x_i)^2 + u(x)^2``.
+   absolute deviation over 5x5x5 voxels, held between 12 and 80 HU. Where an uncertainty u of the
+   volume is to widen the model, its variance is added: ``s_i^2 + u(x_i)^2 + u(x)^2``.
 2. Density likelihood: ``D_i(x) = exp(-z^2 / 2)``, ``z = (mu_s(x) - m_i) / s_i``, mu_s smoothed over
    3x3x3 voxels. Heterogeneous bone and gas have one-sided models (:class:`DensityModel`).
 3. Bridge penalty: ``D~ = min(D, 1.25 G * D)`` with a Gaussian G of 1.2 reference lengths: a thin

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -55,16 +55,24 @@ class DensityGuidedSegmenter:
     settings : SegmentationSettings
         With ``density_guidance`` off, the plain random walker on intensities runs instead, with the
         border of the region around the clicks as background.
+    widen_by_uncertainty : bool
+        Whether the uncertainty of a volume, if it has one, widens the density models.
 
     Notes
     -----
+    Widening is off by default because it measured worse: an uncertain voxel is most often one at a
+    boundary, and there a wider model lets the front through. Figures are in docs/uncertainty.md.
+
     A mask depends on the volume and the prompts, not on what was asked before. The steps, each in
     its module: ``region_box`` (where to work), ``density`` and ``fronts`` (attention), ``walk``
     (probability) and ``refine`` (boundary).
     """
 
-    def __init__(self, settings: SegmentationSettings) -> None:
+    def __init__(
+        self, settings: SegmentationSettings, *, widen_by_uncertainty: bool = False
+    ) -> None:
         self.settings = settings
+        self.widen_by_uncertainty = widen_by_uncertainty
         self._volume_hu: Volume | None = None
         self._fronts: dict[tuple[RegionBox, tuple[int, int, int]], DensityFronts] = {}
         self._history: list[_Prediction] = []
@@ -82,7 +90,10 @@ class DensityGuidedSegmenter:
         volume : Volume
             In 1/mm or HU.
         """
-        self._volume_hu = volume.to_hu()
+        volume_hu = volume.to_hu()
+        if not self.widen_by_uncertainty:
+            volume_hu = replace(volume_hu, uncertainty=None)
+        self._volume_hu = volume_hu
         self._fronts.clear()
         self.reset()
 

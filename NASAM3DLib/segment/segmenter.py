@@ -20,6 +20,7 @@ DEFAULT_ENGINE = "density-guided"
 
 _ENGINES = {
     "density-guided": ("NASAM3DLib.segment.density_guided", "DensityGuidedSegmenter"),
+    "sam-med3d": ("NASAM3DLib.segment.sam_med3d.engine", "SamMed3DSegmenter"),
 }
 
 

@@ -29,7 +29,7 @@ class SamMed3DConfig:
     global_blocks : tuple of int
         Blocks without a window.
     prompt_width : int
-        Width of prompts and image embedding; divisible by 8 and by twice ``decoder_heads``.
+        Width of prompts and image embedding; divisible by 24 and by twice ``decoder_heads``.
     decoder_depth, decoder_heads, decoder_hidden : int
         Layers, heads and hidden width of the two-way transformer.
     mask_hidden, iou_hidden : int
@@ -58,7 +58,7 @@ class SamMed3DConfig:
     def __post_init__(self) -> None:
         _check_divides("image_size", self.image_size, self.patch_size)
         _check_divides("encoder_width", self.encoder_width, self.encoder_heads)
-        _check_divides("prompt_width", self.prompt_width, 8)
+        _check_divides("prompt_width", self.prompt_width, 24)
         _check_divides("prompt_width", self.prompt_width, 2 * self.decoder_heads)
         _check_divides("mask_hidden", self.mask_hidden, 4)
         if self.window_size < self.grid_size:

@@ -16,7 +16,7 @@ from torch.nn import functional
 from NASAM3DLib.reconstruct.settings import Device
 from NASAM3DLib.segment.sam_med3d.embedding import Embedding, weights_id_of
 from NASAM3DLib.segment.sam_med3d.model import SamMed3D
-from NASAM3DLib.segment.sam_med3d.preprocess import Region
+from NASAM3DLib.segment.sam_med3d.region_cut import Region
 
 FloatArray = npt.NDArray[np.float32]
 Precision = Literal["auto", "float32", "bfloat16", "float16", "float64"]

@@ -1,4 +1,4 @@
-"""From a volume to what the network sees: isotropic voxels along R, A, S, a cube of them, z-scores.
+"""A volume in isotropic voxels along R, A, S, as the network wants it.
 
 The rules are those under which the public weights are used, so that results can be compared number
 by number:
@@ -8,14 +8,14 @@ by number:
    (one voxel stays one) and the outer corner of the first voxel stays where it is.
 2. Axes are exchanged and turned round to point nearest to right, anterior, superior. Nothing is
    rotated: an oblique volume stays oblique.
-3. A cube of 128^3 is cut out; what lies beyond the volume is 0.
-4. Mean and standard deviation (unbiased) over the voxels **above 0**, padding and all, normalise
-   every voxel of the cube.
+
+What follows, the cube that the network sees, is in
+:mod:`~NASAM3DLib.segment.sam_med3d.region_cut`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,6 @@ import numpy.typing as npt
 from NASAM3DLib.reconstruct.volume import Volume
 from NASAM3DLib.scan.grid import VolumeGrid
 from NASAM3DLib.scan.images import LPS_TO_RAS, image_on, simple_itk
-from NASAM3DLib.segment.components import bounding_box
 from NASAM3DLib.segment.mask import Mask
 
 FloatArray = npt.NDArray[np.float32]
@@ -66,59 +65,31 @@ class CanonicalVolume:
         tuple of int
             Index (i, j, k).
         """
-        i, j, k = (int(n) for n in np.floor(self.grid.to_ijk(point_ras) + 0.5))
+        i, j, k = (int(n) for n in voxels_in(self.grid, point_ras))
         return i, j, k
 
-
-@dataclass(frozen=True, eq=False)
-class Region:
-    """A cube of a canonical volume, as the network sees it.
-
-    Parameters
-    ----------
-    array : ndarray, shape (k, j, i), float32
-        z-scores.
-    grid : VolumeGrid
-        Where the voxels lie.
-    """
-
-    array: FloatArray
-    grid: VolumeGrid
-
-    @property
-    def image_ijk(self) -> FloatArray:
-        """The cube in the network's order of axes, shape (1, 1, i, j, k)."""
-        return np.ascontiguousarray(self.array.transpose(2, 1, 0))[None, None]
-
-    def voxels_ijk(self, points_ras: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """Find the voxels of points, in the network's order of axes.
+    def coarsened(self, factor: int) -> CanonicalVolume:
+        """Average cubes of voxels.
 
         Parameters
         ----------
-        points_ras : array_like, shape (n, 3)
-            Points, mm.
+        factor : int
+            Voxels along each edge of a cube.
 
         Returns
         -------
-        ndarray, shape (n, 3), float64
-            Whole indices (i, j, k), which may lie outside the cube.
+        CanonicalVolume
+            The last cubes are filled up with the volume's border.
         """
-        return np.asarray(np.floor(self.grid.to_ijk(points_ras) + 0.5))
-
-    def holds(self, points_ras: npt.ArrayLike) -> BoolArray:
-        """Tell which points lie in the cube.
-
-        Parameters
-        ----------
-        points_ras : array_like, shape (n, 3)
-            Points, mm.
-
-        Returns
-        -------
-        ndarray, shape (n,), bool
-        """
-        voxels = self.voxels_ijk(points_ras)
-        return np.asarray(((voxels >= 0) & (voxels < self.grid.shape_kji[::-1])).all(axis=-1))
+        counts = [-(-n // factor) for n in self.array_hu.shape]
+        fill = [(0, m * factor - n) for m, n in zip(counts, self.array_hu.shape, strict=True)]
+        k, j, i = counts
+        cubes = np.pad(self.array_hu, fill, mode="edge")
+        means = cubes.reshape(k, factor, j, factor, i, factor).mean(axis=(1, 3, 5))
+        affine = np.array(self.grid.ijk_to_ras)
+        affine[:3, 3] = self.grid.to_ras(np.full(3, (factor - 1) / 2))
+        affine[:3, :3] *= factor
+        return CanonicalVolume(means, VolumeGrid((k, j, i), affine))
 
 
 def canonical_volume(
@@ -218,132 +189,40 @@ def to_nearest_ras(
     return moved, VolumeGrid((k, j, i), affine)
 
 
-def begin_around_voxel(voxel_ijk: Triple, size: int) -> Triple:
-    """Place a cube so that a voxel comes to lie in its middle.
+def voxels_in(grid: VolumeGrid, points_ras: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Find the voxels of points in a region, in the network's order of axes.
 
     Parameters
     ----------
-    voxel_ijk : tuple of int
-        Clicked voxel of the canonical volume, (i, j, k).
-    size : int
-        Voxels along each edge of the cube.
+    grid : VolumeGrid
+        Grid of the region.
+    points_ras : array_like, shape (n, 3)
+        Points, mm.
 
     Returns
     -------
-    tuple of int
-        First voxel of the cube, (i, j, k): the click has the index ``size // 2`` in it.
+    ndarray, shape (n, 3), float64
+        Whole indices (i, j, k), which may lie outside the region.
     """
-    i, j, k = (n - size // 2 for n in voxel_ijk)
-    return i, j, k
+    return np.asarray(np.floor(grid.to_ijk(points_ras) + 0.5))
 
 
-def begin_around_mask(mask: Mask, size: int) -> Triple:
-    """Place a cube around an object, or in the middle of the volume if there is none.
+def held_by(grid: VolumeGrid, points_ras: npt.ArrayLike) -> BoolArray:
+    """Tell which points a region holds.
 
     Parameters
     ----------
-    mask : Mask
-        Mask of :func:`canonical_mask`.
-    size : int
-        Voxels along each edge of the cube.
+    grid : VolumeGrid
+        Grid of the region.
+    points_ras : array_like, shape (n, 3)
+        Points, mm.
 
     Returns
     -------
-    tuple of int
-        First voxel of the cube, (i, j, k).
+    ndarray, shape (n,), bool
     """
-    if mask.array.any():
-        lower, upper = bounding_box(mask.array)
-        centre = (lower + upper + 1) // 2
-        k, j, i = (int(n) - size // 2 for n in centre)
-        return i, j, k
-    differences = [n - size for n in mask.grid.shape_kji[::-1]]
-    # Of an odd difference the larger part goes to the beginning, cropped or padded.
-    i, j, k = (-(-d // 2) if d > 0 else d // 2 for d in differences)
-    return i, j, k
-
-
-def cut_region(volume: CanonicalVolume, begin_ijk: Triple, size: int) -> Region:
-    """Cut a cube out of a volume and normalise it.
-
-    Parameters
-    ----------
-    volume : CanonicalVolume
-        The volume.
-    begin_ijk : tuple of int
-        First voxel of the cube; may lie outside the volume.
-    size : int
-        Voxels along each edge.
-
-    Returns
-    -------
-    Region
-
-    Raises
-    ------
-    ValueError
-        If fewer than two different values above 0 HU lie in it: nothing to normalise by.
-    """
-    cube = cut_cube(volume.array_hu, begin_ijk, size)
-    affine = np.array(volume.grid.ijk_to_ras)
-    affine[:3, 3] = volume.grid.to_ras(begin_ijk)
-    return Region(z_scores(cube), VolumeGrid((size,) * 3, affine))
-
-
-def cut_cube(array_kji: npt.NDArray[Any], begin_ijk: Triple, size: int) -> npt.NDArray[Any]:
-    """Cut a cube out of an array, with zeros beyond it.
-
-    Parameters
-    ----------
-    array_kji : ndarray, shape (k, j, i)
-        Voxels.
-    begin_ijk : tuple of int
-        First voxel of the cube, (i, j, k); may be negative.
-    size : int
-        Voxels along each edge.
-
-    Returns
-    -------
-    ndarray, shape (size, size, size)
-    """
-    cube = np.zeros((size,) * 3, dtype=array_kji.dtype)
-    begin = np.array(begin_ijk[::-1])
-    low = np.clip(begin, 0, array_kji.shape)
-    high = np.clip(begin + size, low, array_kji.shape)
-    inside = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-    place = tuple(slice(a, b) for a, b in zip(low - begin, high - begin, strict=True))
-    if all(a < b for a, b in zip(low, high, strict=True)):
-        cube[place] = array_kji[inside]
-    return cube
-
-
-def z_scores(cube_hu: FloatArray) -> FloatArray:
-    """Normalise a cube by its voxels above 0 HU.
-
-    Parameters
-    ----------
-    cube_hu : ndarray, shape (k, j, i), float32
-        Voxels, HU, zeros beyond the volume.
-
-    Returns
-    -------
-    ndarray, same shape, float32
-        ``(x - mean) / std`` of the voxels above 0, the variance divided by their number less one.
-
-    Raises
-    ------
-    ValueError
-        If fewer than two different values are above 0 HU.
-    """
-    above = cube_hu[cube_hu > 0].astype(np.float64)
-    spread = float(above.std(ddof=1)) if above.size > 1 else 0.0
-    if not spread > 0:
-        raise ValueError(
-            f"SAM-Med3D normalises a region by its voxels above 0 HU, and here {above.size} voxels "
-            "are above, all alike: check the unit of the volume, move the point into soft tissue, "
-            "or use the density-guided engine."
-        )
-    return np.asarray((cube_hu - np.float32(above.mean())) / np.float32(spread), dtype=np.float32)
+    voxels = voxels_in(grid, points_ras)
+    return np.asarray(((voxels >= 0) & (voxels < grid.shape_kji[::-1])).all(axis=-1))
 
 
 def _isotropic(
@@ -371,4 +250,4 @@ def _isotropic(
     affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * spacing_mm
     affine[:3, 3] = origin
     k, j, i = moved.shape
-    return moved, replace(grid, shape_kji=(k, j, i), ijk_to_ras=LPS_TO_RAS @ affine)
+    return moved, VolumeGrid((k, j, i), LPS_TO_RAS @ affine)

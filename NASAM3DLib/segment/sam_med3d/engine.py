@@ -1,0 +1,299 @@
+"""The engine ``sam-med3d``: the network's logits, guided by density, as a mask of the volume."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+from NASAM3DLib.progress import ProgressCallback, no_progress, sub_progress
+from NASAM3DLib.reconstruct.settings import Device
+from NASAM3DLib.reconstruct.volume import Volume
+from NASAM3DLib.scan.grid import VolumeGrid
+from NASAM3DLib.segment.components import tidied
+from NASAM3DLib.segment.mask import Mask
+from NASAM3DLib.segment.prompts import POSITIVE, Prompts
+from NASAM3DLib.segment.refine import Patch
+from NASAM3DLib.segment.region_box import lattice_grid
+from NASAM3DLib.segment.sam_med3d.checkpoint import load_checkpoint
+from NASAM3DLib.segment.sam_med3d.click_loop import ClickMemory
+from NASAM3DLib.segment.sam_med3d.guidance import DensityGuide
+from NASAM3DLib.segment.sam_med3d.inference import Precision, Predictor
+from NASAM3DLib.segment.sam_med3d.paste import paste_logits
+from NASAM3DLib.segment.sam_med3d.session import LogitField, VolumeSession, anchor_of
+from NASAM3DLib.segment.sam_med3d.tiles import whole_object
+from NASAM3DLib.segment.segmenter import SegmentationSettings
+from NASAM3DLib.weights.store import WeightStore
+
+logger = logging.getLogger(__name__)
+
+FloatArray = npt.NDArray[np.float32]
+Extent = Literal["automatic", "region"]
+
+
+@dataclass(frozen=True)
+class SamMed3DOptions:
+    """Choices that concern this engine only.
+
+    Parameters
+    ----------
+    weights : Path, optional
+        Checkpoint; the preferred one of the store if not given.
+    device : {"auto", "cpu", "cuda"}
+        Where to compute.
+    precision : {"auto", "float32", "bfloat16", "float16", "float64"}
+        See :class:`~NASAM3DLib.segment.sam_med3d.inference.Predictor`.
+    memory : {"all", "latest"}
+        Whether a step of the click loop is shown all clicks so far, or the latest with the logits
+        before it. The public weights were trained on the latter and are released with the former.
+    extent : {"automatic", "region"}
+        Whether structures larger than one region of 192 mm are followed, or one region around the
+        first positive point is all that is looked at, as in the reference.
+
+    Raises
+    ------
+    ValueError
+        If a choice is none of these.
+    """
+
+    weights: Path | None = None
+    device: Device = "auto"
+    precision: Precision = "auto"
+    memory: ClickMemory = "all"
+    extent: Extent = "automatic"
+
+    def __post_init__(self) -> None:
+        if self.extent not in ("automatic", "region"):
+            raise ValueError(f'The extent must be "automatic" or "region", got {self.extent!r}.')
+        if self.memory not in ("all", "latest"):
+            raise ValueError(
+                f'The memory of clicks must be "all" or "latest", got {self.memory!r}.'
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class _Prediction:
+    """One answer, kept for undo as boxes of the volume."""
+
+    mask: Patch
+    probability: Patch
+    attention: Patch | None
+
+
+class SamMed3DSegmenter:
+    """Segment with SAM-Med3D, and with the density-guided module at its output.
+
+    Parameters
+    ----------
+    settings : SegmentationSettings
+        ``refine_boundary`` does nothing here: logits are interpolated at the volume's voxels.
+    options : SamMed3DOptions, optional
+        Weights, device, memory of clicks, extent.
+    predictor : Predictor, optional
+        A network to use instead of one made from the options.
+
+    Notes
+    -----
+    The weights are loaded with the first volume. A mask depends on the volume and the prompts, not
+    on what was asked before: clicks go through the network in their order, and steps that are kept
+    only save time. Points outside the region, where there is one only, are not shown to the
+    network; the mask agrees with them all the same. A box cuts the mask.
+    """
+
+    def __init__(
+        self,
+        settings: SegmentationSettings,
+        options: SamMed3DOptions | None = None,
+        *,
+        predictor: Predictor | None = None,
+    ) -> None:
+        self.settings = settings
+        self.options = options or SamMed3DOptions()
+        self._predictor = predictor
+        self._volume_hu: Volume | None = None
+        self._session: VolumeSession | None = None
+        self._guide: DensityGuide | None = None
+        self._history: list[_Prediction] = []
+
+    @property
+    def name(self) -> str:
+        """Name of the engine: "sam-med3d"."""
+        return "sam-med3d"
+
+    def set_volume(self, volume: Volume) -> None:
+        """Take the volume to be segmented and forget the one before.
+
+        Parameters
+        ----------
+        volume : Volume
+            In 1/mm or HU.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the weights are not installed.
+        ValueError
+            If the weights are not those of this network, or the volume's axes are not at right
+            angles.
+        """
+        if self._predictor is None:
+            self._predictor = _loaded(self.options)
+        volume_hu = volume.to_hu()
+        self._session = VolumeSession(self._predictor, volume_hu, memory=self.options.memory)
+        self._guide = DensityGuide(volume_hu)
+        self._volume_hu = volume_hu
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all predictions and keep the volume."""
+        self._history.clear()
+
+    def predict(self, prompts: Prompts, *, progress: ProgressCallback = no_progress) -> Mask:
+        """Segment the object that the prompts point at.
+
+        Parameters
+        ----------
+        prompts : Prompts
+            All points so far, in the order of the clicks; at least one positive.
+        progress : callable
+            Called with stage and fraction; may raise to cancel, which leaves no trace.
+
+        Returns
+        -------
+        Mask
+            On the volume's grid. Agrees with every point, each of its parts holds a positive point
+            and each of its holes a negative one.
+
+        Raises
+        ------
+        RuntimeError
+            If there is no volume yet.
+        ValueError
+            If no point is positive, one is outside the volume, a positive one outside the box, or
+            nothing around the first positive point is above 0 HU.
+        """
+        volume, session, guide = self._ready()
+        started = time.perf_counter()
+        prompts.voxels(volume.grid)
+        if not (prompts.labels == POSITIVE).any():
+            raise ValueError(
+                "There is no positive point: put at least one point on the object to be segmented."
+            )
+        prompts.check_box()
+        field = self._field(session, prompts, sub_progress(progress, 0.0, 0.8))
+        logits = paste_logits(field.values, field.grid, volume.grid)
+        attention: Patch | None = None
+        if self.settings.density_guidance:
+            progress("density", 0.8)
+            strength = self.settings.guidance_strength
+            logits, attention = guide.guided(logits, prompts, strength=strength)
+        progress("boundary", 0.9)
+        probability = Patch(special.expit(logits.values), logits.lower_kji)
+        mask = _mask_patch(probability, prompts, volume.grid)
+        self._history.append(_Prediction(mask, probability, attention))
+        logger.info("%d clicks took %.2f s", len(prompts), time.perf_counter() - started)
+        progress("boundary", 1.0)
+        return self._current_mask(volume)
+
+    def undo(self) -> Mask | None:
+        """Go back to the prediction before the last one.
+
+        Returns
+        -------
+        Mask or None
+            The former mask, exactly; None if there was none.
+
+        Raises
+        ------
+        RuntimeError
+            If there is no volume yet.
+        """
+        volume, _, _ = self._ready()
+        if self._history:
+            self._history.pop()
+        return self._current_mask(volume) if self._history else None
+
+    def last_attention(self) -> FloatArray | None:
+        """Give the density-aware attention behind the current mask.
+
+        Returns
+        -------
+        ndarray, shape (k, j, i), float32, or None
+            Attention in [0, 1] on the volume's grid, 0 where it was not computed; None if there is
+            no mask or it came about without density guidance.
+        """
+        attention = self._history[-1].attention if self._history else None
+        if attention is None:
+            return None
+        return attention.on(self._ready()[0].grid.shape_kji)
+
+    def last_probability(self) -> FloatArray | None:
+        """Give the probability behind the current mask.
+
+        Returns
+        -------
+        ndarray, shape (k, j, i), float32, or None
+            Probability in [0, 1] on the volume's grid, 0 where it was not computed; None if there
+            is no mask.
+        """
+        if not self._history:
+            return None
+        return self._history[-1].probability.on(self._ready()[0].grid.shape_kji)
+
+    def _ready(self) -> tuple[Volume, VolumeSession, DensityGuide]:
+        """Give the volume and what was made of it, or say what is to be done first."""
+        if self._volume_hu is None or self._session is None or self._guide is None:
+            raise RuntimeError("There is no volume to segment yet: call set_volume first.")
+        return self._volume_hu, self._session, self._guide
+
+    def _field(
+        self, session: VolumeSession, prompts: Prompts, progress: ProgressCallback
+    ) -> LogitField:
+        """Compute the network's logits."""
+        if self.options.extent == "automatic":
+            return whole_object(session, prompts, progress=progress)
+        progress("looking", 0.0)
+        region = session.place_around(anchor_of(prompts))
+        n_hidden = len(prompts) - len(region.shown(prompts))
+        if n_hidden:
+            logger.warning("%d points lie outside the region and are not shown.", n_hidden)
+        return session.clicked(region, prompts)
+
+    def _current_mask(self, volume: Volume) -> Mask:
+        """Put the newest mask on the volume's grid."""
+        return Mask(self._history[-1].mask.on(volume.grid.shape_kji) > 0, volume.grid)
+
+
+def _mask_patch(probability: Patch, prompts: Prompts, grid: VolumeGrid) -> Patch:
+    """Threshold a probability on a box that holds all points, and make it agree with them."""
+    voxels = prompts.voxels(grid)
+    lower = np.minimum(voxels.min(axis=0), probability.lower_kji)
+    upper = np.maximum(voxels.max(axis=0) + 1, probability.lower_kji + probability.values.shape)
+    part = lattice_grid(grid, lower, upper - lower)
+    moved = Patch(probability.values, probability.lower_kji - lower)
+    array = (moved.on(part.shape_kji) > 0.5) & prompts.inside_box(part)
+    positive = prompts.labels == POSITIVE
+    mask = tidied(array, voxels[positive] - lower, voxels[~positive] - lower)
+    return Patch(mask.astype(np.float32), lower)
+
+
+def _loaded(options: SamMed3DOptions) -> Predictor:
+    """Load the weights that the options name, or take the network that has them already."""
+    path = options.weights or WeightStore().find()
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file of weights {path}.")
+    return _shared(path.resolve(), path.stat().st_mtime_ns, options.device, options.precision)
+
+
+@functools.lru_cache(maxsize=1)
+def _shared(path: Path, changed_ns: int, device: Device, precision: Precision) -> Predictor:
+    """Keep one network of 400 MB for all engines of the process."""
+    logger.info("Loading %s, changed at %d.", path, changed_ns)
+    return Predictor(load_checkpoint(path), device=device, precision=precision)

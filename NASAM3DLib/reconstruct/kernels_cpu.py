@@ -1,4 +1,4 @@
-"""Numba kernels of Joseph's projector and its exact adjoint.
+"""Numba kernels of Joseph's projector and its exact adjoint where detector rows run along k.
 
 All kernels work in voxel index space: poses are transformed by the grid's ``ras_to_ijk`` first, so
 one code serves anisotropic, oblique and mirrored grids. A ray is ``origin + alpha * direction``.
@@ -18,6 +18,10 @@ from typing import Any
 import numba as nb
 import numpy as np
 
+from NASAM3DLib.reconstruct import threads
+
+threads.sleep_when_idle()
+
 PARALLEL: dict[str, Any] = {
     "parallel": True,
     "fastmath": True,
@@ -28,7 +32,7 @@ INLINE: dict[str, Any] = {"fastmath": True, "error_model": "numpy", "cache": Tru
 
 
 @nb.njit(**INLINE)
-def _ray(source: Any, corner: Any, step: Any, column: int) -> Any:
+def column_ray(source: Any, corner: Any, step: Any, column: int) -> Any:
     """Give origin and direction (index space) of the ray to row 0 of a column.
 
     For a cone beam the ray starts at the source and alpha = 1 is the pixel; for a parallel beam it
@@ -50,10 +54,10 @@ def _ray(source: Any, corner: Any, step: Any, column: int) -> Any:
 
 
 @nb.njit(**PARALLEL)
-def path_weights(
+def weight_pixels(
     sources: Any, corners: Any, steps_u: Any, steps_v: Any, matrix: Any, out: Any
 ) -> None:
-    """Fill ``out[view, column, row]`` with the ray's length in mm per voxel step.
+    """Multiply ``out[view, column, row]`` by the ray's length in mm per voxel step.
 
     The step is one voxel along i or j, whichever the ray follows more; see forward_separable.
     """
@@ -61,33 +65,34 @@ def path_weights(
     for ray in nb.prange(out.shape[0] * n_columns):
         view, column = ray // n_columns, ray % n_columns
         cone = sources[view, 3] > 0.5
-        _, _, _, d0, d1, d2 = _ray(sources[view], corners[view], steps_u[view], column)
+        _, _, _, d0, d1, d2 = column_ray(sources[view], corners[view], steps_u[view], column)
         main = max(abs(d0), abs(d1))
         x = matrix[0, 0] * d0 + matrix[0, 1] * d1 + matrix[0, 2] * d2
         y = matrix[1, 0] * d0 + matrix[1, 1] * d1 + matrix[1, 2] * d2
         z = matrix[2, 0] * d0 + matrix[2, 1] * d1 + matrix[2, 2] * d2
         rise = steps_v[view, 2] if cone else 0.0
         rise_x, rise_y, rise_z = matrix[0, 2] * rise, matrix[1, 2] * rise, matrix[2, 2] * rise
+        pixels = out[view, column]
         for row in range(n_rows):
             a, b, c = x + row * rise_x, y + row * rise_y, z + row * rise_z
-            out[view, column, row] = math.sqrt(a * a + b * b + c * c) / main
+            pixels[row] *= np.float32(math.sqrt(a * a + b * b + c * c) / main)
 
 
 @nb.njit(**PARALLEL)
 def forward_separable(
-    volume: Any, sources: Any, corners: Any, steps_u: Any, steps_v: Any, weights: Any, out: Any
+    volume: Any, sources: Any, corners: Any, steps_u: Any, steps_v: Any, out: Any
 ) -> None:
     """Project where detector rows run along k: all rays of a column lie in one plane over (i, j).
 
     For each crossed plane of the main axis the two nearest k-lines are blended once and then
-    sampled by all rows.
+    sampled by all rows. The result lacks the factor of weight_pixels.
     """
     n_i, n_j, n_k = volume.shape
     n_columns, n_rows = out.shape[1], out.shape[2]
     for ray in nb.prange(out.shape[0] * n_columns):
         view, column = ray // n_columns, ray % n_columns
         cone = sources[view, 3] > 0.5
-        o0, o1, o2, d0, d1, d2 = _ray(sources[view], corners[view], steps_u[view], column)
+        o0, o1, o2, d0, d1, d2 = column_ray(sources[view], corners[view], steps_u[view], column)
         along_i = abs(d0) >= abs(d1)
         if not along_i:
             o0, o1, d0, d1 = o1, o0, d1, d0
@@ -128,7 +133,7 @@ def forward_separable(
                 fraction = shifted - np.float32(k)
                 total[row] += line[k] + fraction * (line[k + 1] - line[k])
         for row in range(n_rows):
-            out[view, column, row] = total[row] * weights[view, column, row]
+            out[view, column, row] = total[row]
 
 
 @nb.njit(**PARALLEL)
@@ -156,7 +161,7 @@ def adjoint_separable(
         for ray in range(n_views * n_columns):
             view, column = ray // n_columns, ray % n_columns
             cone = sources[view, 3] > 0.5
-            o0, o1, o2, d0, d1, d2 = _ray(sources[view], corners[view], steps_u[view], column)
+            o0, o1, o2, d0, d1, d2 = column_ray(sources[view], corners[view], steps_u[view], column)
             if (abs(d0) >= abs(d1)) != along_i:
                 continue
             if not along_i:
@@ -220,138 +225,3 @@ def _fill_ramps(sums: Any, start: float, slope: float, ramps: Any) -> None:
         distance = (k - 1) - start
         n_below = nb.int32(np.ceil(min(max(distance * inverse, 0.0), last)))
         ramps[k] = distance * sums[n_below, 0] - slope * sums[n_below, 1]
-
-
-@nb.njit(**INLINE)
-def _main_axis(d0: float, d1: float, d2: float) -> int:
-    """Give the axis along which a ray advances most, in voxels."""
-    if abs(d0) >= abs(d1) and abs(d0) >= abs(d2):
-        return 0
-    return 1 if abs(d1) >= abs(d2) else 2
-
-
-@nb.njit(**INLINE)
-def _pixel_ray(
-    source: Any, corner: Any, step_u: Any, step_v: Any, column: int, row: int, matrix: Any
-) -> Any:
-    """Give origin, direction, main axis and mm per step of the ray to one pixel."""
-    o0, o1, o2, d0, d1, d2 = _ray(source, corner, step_u, column)
-    if source[3] > 0.5:
-        d0, d1, d2 = d0 + row * step_v[0], d1 + row * step_v[1], d2 + row * step_v[2]
-    else:
-        o0, o1, o2 = o0 + row * step_v[0], o1 + row * step_v[1], o2 + row * step_v[2]
-    axis = _main_axis(d0, d1, d2)
-    x = matrix[0, 0] * d0 + matrix[0, 1] * d1 + matrix[0, 2] * d2
-    y = matrix[1, 0] * d0 + matrix[1, 1] * d1 + matrix[1, 2] * d2
-    z = matrix[2, 0] * d0 + matrix[2, 1] * d1 + matrix[2, 2] * d2
-    main = abs(d0) if axis == 0 else abs(d1) if axis == 1 else abs(d2)
-    return o0, o1, o2, d0, d1, d2, axis, math.sqrt(x * x + y * y + z * z) / main
-
-
-@nb.njit(**INLINE)
-def _ordered(axis: int, a: Any, b: Any, c: Any) -> Any:
-    """Bring the main axis to the front, the others keep their order."""
-    if axis == 0:
-        return a, b, c
-    if axis == 1:
-        return b, a, c
-    return c, a, b
-
-
-@nb.njit(**PARALLEL)
-def forward_general(
-    volume: Any, sources: Any, corners: Any, steps_u: Any, steps_v: Any, matrix: Any, out: Any
-) -> None:
-    """Project any pose, ray by ray: bilinear interpolation in each crossed plane."""
-    n_i, n_j, n_k = volume.shape
-    values = volume.ravel()
-    n_columns, n_rows = out.shape[1], out.shape[2]
-    for line in nb.prange(out.shape[0] * n_columns):
-        view, column = line // n_columns, line % n_columns
-        cone = sources[view, 3] > 0.5
-        for row in range(n_rows):
-            o0, o1, o2, d0, d1, d2, axis, length = _pixel_ray(
-                sources[view], corners[view], steps_u[view], steps_v[view], column, row, matrix
-            )
-            o0, o1, o2 = _ordered(axis, o0, o1, o2)
-            d0, d1, d2 = _ordered(axis, d0, d1, d2)
-            n_0, n_1, n_2 = _ordered(axis, n_i, n_j, n_k)
-            s_0, s_1, s_2 = _ordered(axis, n_j * n_k, n_k, 1)
-            total = 0.0
-            for plane in range(n_0):
-                alpha = (plane - o0) / d0
-                if cone and (alpha <= 0.0 or alpha > 1.0):
-                    continue
-                p, q = o1 + alpha * d1, o2 + alpha * d2
-                m, n = int(math.floor(p)), int(math.floor(q))
-                if m < -1 or m >= n_1 or n < -1 or n >= n_2:
-                    continue
-                f, g = p - m, q - n
-                base = plane * s_0 + m * s_1 + n * s_2
-                if m >= 0 and n >= 0:
-                    total += (1.0 - f) * (1.0 - g) * values[base]
-                if m >= 0 and n < n_2 - 1:
-                    total += (1.0 - f) * g * values[base + s_2]
-                if m < n_1 - 1 and n >= 0:
-                    total += f * (1.0 - g) * values[base + s_1]
-                if m < n_1 - 1 and n < n_2 - 1:
-                    total += f * g * values[base + s_1 + s_2]
-            out[view, column, row] = total * length
-
-
-@nb.njit(**PARALLEL)
-def adjoint_general(
-    projections: Any,
-    sources: Any,
-    corners: Any,
-    steps_u: Any,
-    steps_v: Any,
-    matrix: Any,
-    axis: int,
-    out: Any,
-) -> None:
-    """Add to ``out`` the exact transpose of forward_general for rays whose main axis is ``axis``.
-
-    Each thread owns a slab of planes of that axis and visits all rays.
-    """
-    n_i, n_j, n_k = out.shape
-    values = out.reshape(-1)
-    n_views, n_columns, n_rows = projections.shape
-    n_0, n_1, n_2 = _ordered(axis, n_i, n_j, n_k)
-    s_0, s_1, s_2 = _ordered(axis, n_j * n_k, n_k, 1)
-    n_parts = min(n_0, 16)
-    for part in nb.prange(n_parts):
-        begin, end = part * n_0 // n_parts, (part + 1) * n_0 // n_parts
-        for ray in range(n_views * n_columns * n_rows):
-            view, column, row = (
-                ray // (n_columns * n_rows),
-                ray // n_rows % n_columns,
-                ray % n_rows,
-            )
-            cone = sources[view, 3] > 0.5
-            o0, o1, o2, d0, d1, d2, main, length = _pixel_ray(
-                sources[view], corners[view], steps_u[view], steps_v[view], column, row, matrix
-            )
-            if main != axis:
-                continue
-            o0, o1, o2 = _ordered(axis, o0, o1, o2)
-            d0, d1, d2 = _ordered(axis, d0, d1, d2)
-            value = projections[view, column, row] * length
-            for plane in range(begin, end):
-                alpha = (plane - o0) / d0
-                if cone and (alpha <= 0.0 or alpha > 1.0):
-                    continue
-                p, q = o1 + alpha * d1, o2 + alpha * d2
-                m, n = int(math.floor(p)), int(math.floor(q))
-                if m < -1 or m >= n_1 or n < -1 or n >= n_2:
-                    continue
-                f, g = p - m, q - n
-                base = plane * s_0 + m * s_1 + n * s_2
-                if m >= 0 and n >= 0:
-                    values[base] += (1.0 - f) * (1.0 - g) * value
-                if m >= 0 and n < n_2 - 1:
-                    values[base + s_2] += (1.0 - f) * g * value
-                if m < n_1 - 1 and n >= 0:
-                    values[base + s_1] += f * (1.0 - g) * value
-                if m < n_1 - 1 and n < n_2 - 1:
-                    values[base + s_1 + s_2] += f * g * value

@@ -10,17 +10,24 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from NASAM3DLib.progress import ProgressCallback, no_progress
 from NASAM3DLib.scan.geometry import ConeBeamGeometry
 from NASAM3DLib.scan.grid import VolumeGrid
 
 Float32Array = npt.NDArray[np.float32]
 
+FloatArray = npt.NDArray[np.float64]
+
 STRAIGHT = 1e-7
 """Largest component, relative to the step, at which a detector row still counts as along k."""
 
-
 PLANES_PER_BLOCK = 8
 """Planes that one thread of the adjoint does with the same running sums."""
+
+MOST_SAMPLES = 300_000_000
+"""Samples of rays that one call of a kernel does: up to about half a second of a core."""
+
+PROJECTING = "projecting"
 
 
 class Projector:
@@ -88,7 +95,7 @@ class Projector:
                 "across it: turn the grid or leave separable unset."
             )
         self.separable = possible if separable is None else separable
-        self._weights: Float32Array | None = None
+        self._axes: npt.NDArray[np.bool_] | None = None
 
     def _is_separable(self) -> bool:
         """Tell whether the fast kernel applies to all views."""
@@ -108,25 +115,23 @@ class Projector:
                 )
         return steepest <= 1.0
 
-    def _path_weights(self) -> Float32Array:
-        """Give mm per voxel step of each ray, cached."""
-        from NASAM3DLib.reconstruct import kernels_cpu
-
-        if self._weights is None:
-            rows, columns = self.geometry.detector_shape
-            weights = np.zeros((self.geometry.n_views, columns, rows), dtype=np.float32)
-            poses = (self._sources, self._corners, self._steps_u, self._steps_v)
-            kernels_cpu.path_weights(*poses, self._matrix, weights)
-            self._weights = weights
-        return self._weights
-
-    def forward(self, array: npt.ArrayLike) -> Float32Array:
+    def forward(
+        self,
+        array: npt.ArrayLike,
+        *,
+        out: Float32Array | None = None,
+        progress: ProgressCallback = no_progress,
+    ) -> Float32Array:
         """Compute line integrals.
 
         Parameters
         ----------
         array : array_like, shape (k, j, i)
             Attenuation, 1/mm. A float32 array in Fortran order is used without a copy.
+        out : ndarray, shape (n_views, n_rows, n_cols), float32, optional
+            Overwritten with the result: what this method gave before.
+        progress : callable
+            Called before every fraction of a second of work.
 
         Returns
         -------
@@ -136,9 +141,9 @@ class Projector:
         Raises
         ------
         ValueError
-            If the shape is not the grid's.
+            If a shape is not the grid's or the geometry's.
         """
-        from NASAM3DLib.reconstruct import kernels_cpu
+        from NASAM3DLib.reconstruct import kernels_cpu, kernels_general
 
         volume = np.asarray(array, dtype=np.float32)
         if volume.shape != self.grid.shape_kji:
@@ -147,22 +152,35 @@ class Projector:
                 f"grid, got {volume.shape}."
             )
         volume = np.ascontiguousarray(volume.transpose(2, 1, 0))
-        rows, columns = self.geometry.detector_shape
-        out = np.empty((self.geometry.n_views, columns, rows), dtype=np.float32)
-        poses = (self._sources, self._corners, self._steps_u, self._steps_v)
-        if self.separable:
-            kernels_cpu.forward_separable(volume, *poses, self._path_weights(), out)
-        else:
-            kernels_cpu.forward_general(volume, *poses, self._matrix, out)
-        return out.transpose(0, 2, 1)
+        result = _memory(out, self.geometry.projections_shape, (0, 2, 1))
+        for part, fraction in self._chunks():
+            progress(PROJECTING, fraction)
+            poses = self._poses(part)
+            if self.separable:
+                kernels_cpu.forward_separable(volume, *poses, result[part])
+                kernels_cpu.weight_pixels(*poses, self._matrix, result[part])
+            else:
+                kernels_general.forward_general(volume, *poses, result[part])
+                kernels_general.weight_general(*poses, self._matrix, result[part])
+        return result.transpose(0, 2, 1)
 
-    def adjoint(self, projections: npt.ArrayLike) -> Float32Array:
+    def adjoint(
+        self,
+        projections: npt.ArrayLike,
+        *,
+        out: Float32Array | None = None,
+        progress: ProgressCallback = no_progress,
+    ) -> Float32Array:
         """Apply the exact transpose of :meth:`forward`.
 
         Parameters
         ----------
         projections : array_like, shape (n_views, n_rows, n_cols)
             Values on the detector.
+        out : ndarray, shape (k, j, i), float32, optional
+            Overwritten with the result: what this method gave before.
+        progress : callable
+            Called before every fraction of a second of work.
 
         Returns
         -------
@@ -172,10 +190,8 @@ class Projector:
         Raises
         ------
         ValueError
-            If the shape is not the geometry's.
+            If a shape is not the geometry's or the grid's.
         """
-        from NASAM3DLib.reconstruct import kernels_cpu
-
         values = np.asarray(projections, dtype=np.float32)
         if values.shape != self.geometry.projections_shape:
             raise ValueError(
@@ -184,17 +200,80 @@ class Projector:
                 f"{values.shape}."
             )
         values = values.transpose(0, 2, 1)
-        out = np.zeros(self.grid.shape_kji[::-1], dtype=np.float32)
-        poses = (self._sources, self._corners, self._steps_u, self._steps_v)
+        result = _memory(out, self.grid.shape_kji, (2, 1, 0))
+        result.fill(0.0)
         if self.separable:
-            weighted = self._path_weights() * values
-            for along_i in (True, False):
-                kernels_cpu.adjoint_separable(weighted, *poses, along_i, PLANES_PER_BLOCK, out)
+            self._adjoint_separable(values, result, progress)
         else:
-            values = np.ascontiguousarray(values)
-            for axis in range(3):
-                kernels_cpu.adjoint_general(values, *poses, self._matrix, axis, out)
-        return out.transpose(2, 1, 0)
+            self._adjoint_general(values, result, progress)
+        return result.transpose(2, 1, 0)
+
+    def _adjoint_separable(
+        self, values: Float32Array, result: Float32Array, progress: ProgressCallback
+    ) -> None:
+        """Add the contributions of rays along i, then of those along j."""
+        from NASAM3DLib.reconstruct import kernels_cpu
+
+        for along_i in (True, False):
+            for part, fraction in self._chunks():
+                progress(PROJECTING, (fraction + (not along_i)) / 2)
+                poses = self._poses(part)
+                weighted = np.array(values[part], order="C")
+                kernels_cpu.weight_pixels(*poses, self._matrix, weighted)
+                kernels_cpu.adjoint_separable(weighted, *poses, along_i, PLANES_PER_BLOCK, result)
+
+    def _adjoint_general(
+        self, values: Float32Array, result: Float32Array, progress: ProgressCallback
+    ) -> None:
+        """Add the contributions of the rays that follow each axis."""
+        from NASAM3DLib.reconstruct import kernels_general
+
+        rows, columns = self.geometry.detector_shape
+        if self._axes is None:
+            self._axes = np.zeros((self.geometry.n_views, 3), dtype=bool)
+            poses = self._poses(slice(None))
+            kernels_general.mark_axes(*poses, (columns, rows), self._axes)
+        for axis in range(3):
+            for part, fraction in self._chunks():
+                progress(PROJECTING, (fraction + axis) / 3)
+                used = np.arange(self.geometry.n_views)[part][self._axes[part, axis]]
+                if used.size:
+                    chosen = np.array(values[used], order="C")
+                    poses = self._poses(used)
+                    kernels_general.weight_general(*poses, self._matrix, chosen)
+                    kernels_general.adjoint_general(chosen, *poses, axis, result)
+
+    def _poses(self, views: slice | npt.NDArray[np.intp]) -> tuple[FloatArray, ...]:
+        """Give the poses of some views in index space."""
+        return tuple(
+            pose[views] for pose in (self._sources, self._corners, self._steps_u, self._steps_v)
+        )
+
+    def _chunks(self) -> list[tuple[slice, float]]:
+        """Split the views so that no call of a kernel takes long; the result stays the same."""
+        rows, columns = self.geometry.detector_shape
+        samples = rows * columns * max(self.grid.shape_kji)
+        size = max(1, MOST_SAMPLES // samples)
+        n_views = self.geometry.n_views
+        return [
+            (slice(first, min(first + size, n_views)), first / n_views)
+            for first in range(0, n_views, size)
+        ]
+
+
+def _memory(
+    out: Float32Array | None, shape: tuple[int, ...], order: tuple[int, ...]
+) -> Float32Array:
+    """Give contiguous memory for a result, in the order of axes that the kernels want."""
+    if out is None:
+        return np.empty([shape[axis] for axis in order], dtype=np.float32)
+    given = out.transpose(order)
+    if out.shape != shape or out.dtype != np.float32 or not given.flags.c_contiguous:
+        raise ValueError(
+            f"out must be a float32 array of shape {shape} in the memory order that the same "
+            f"method returns, got {out.dtype} of shape {out.shape}."
+        )
+    return given
 
 
 def forward_project(

@@ -124,3 +124,70 @@ def test_too_few_views_to_referee_return_the_base(base):
     fit = fit_field(ProjectionSet(exact, scan), base, FitSettings(2))
     assert not fit.accepted
     assert np.isnan(fit.base_error)
+
+
+@pytest.mark.parametrize("log2_table_size", [18, 8], ids=["dense", "hashed"])
+def test_half_tables_change_features_by_their_rounding_and_gradients_not_at_all(log2_table_size):
+    encodings = [
+        HashEncoding(
+            (4, 9),
+            log2_table_size=log2_table_size,
+            half_tables=half,
+            generator=torch.Generator().manual_seed(0),
+        )
+        for half in (False, True)
+    ]
+    positions = torch.rand((50, 3), generator=torch.Generator().manual_seed(1))
+    plain, half = (encoding(positions) for encoding in encodings)
+    assert half.dtype == torch.float32
+    torch.testing.assert_close(half, plain, rtol=1e-3, atol=1e-7)
+    assert not torch.equal(half, plain)
+    for features in (plain, half):
+        features.sum().backward()
+    first, second = (encoding.table.grad for encoding in encodings)
+    assert second.dtype == torch.float32
+    torch.testing.assert_close(second, first)
+
+
+def test_interpolation_has_an_exact_gradient():
+    from NASAM3DLib.reconstruct.encoding import interpolate
+
+    generator = torch.Generator().manual_seed(0)
+    table = torch.rand((6, 2), dtype=torch.float64, generator=generator).requires_grad_()
+    index = torch.randint(6, (5, 8), generator=generator)
+    weights = torch.rand((5, 8), dtype=torch.float64, generator=generator)
+    assert torch.autograd.gradcheck(
+        lambda values: interpolate(values, index, weights, half=False), (table,)
+    )
+
+
+def test_steps_made_for_recording_are_the_plain_steps(base):
+    from NASAM3DLib.progress import no_progress
+    from NASAM3DLib.reconstruct.fit import _descend, _descend_recorded
+
+    # A detector wider than the grid: some rays miss it and must count for nothing.
+    scan = circular_scan(6, detector=(64, 96))
+    target = forward_project(base.array, GRID, scan)
+    losses, tables = [], []
+    for descend in (_descend, _descend_recorded):
+        field = AttenuationField(base, scale=0.01, seed=1)
+        sampler = RaySampler(scan, GRID, target, seed=2, device="cpu")
+        losses.append(descend(field, sampler, 6, no_progress))
+        tables.append(field.encoding.table.detach())
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-3)
+    assert losses[0][-1] < losses[0][0]
+    torch.testing.assert_close(tables[1], tables[0], rtol=0.05, atol=0.02 * float(tables[0].max()))
+
+
+@pytest.mark.gpu
+def test_the_gpu_fits_as_well_as_the_cpu(base):
+    scan = circular_scan(20)
+    missing = Ellipsoid(0.01, (20.0, 20.0, 20.0), (0.0, 0.0, 0.0))
+    truth = base.array + draw([missing], GRID, 3)
+    projection_set = ProjectionSet(forward_project(truth, GRID, scan), scan)
+    on_cpu, on_gpu = (
+        fit_field(projection_set, base, FitSettings(60, seed=3, device=device))
+        for device in ("cpu", "cuda")
+    )
+    assert on_gpu.accepted
+    assert on_gpu.field_error < 1.2 * on_cpu.field_error

@@ -26,6 +26,9 @@ class AttenuationField(nn.Module):
         Attenuation that an output of 1 of the network stands for, 1/mm.
     seed : int
         Seed of the initial weights.
+    half_tables : bool
+        Read the encoding's features in half precision, see
+        :class:`~NASAM3DLib.reconstruct.encoding.HashEncoding`.
 
     Raises
     ------
@@ -40,7 +43,9 @@ class AttenuationField(nn.Module):
     not determined by sparse projections.
     """
 
-    def __init__(self, base: Volume, *, scale: float, seed: int = 0) -> None:
+    def __init__(
+        self, base: Volume, *, scale: float, seed: int = 0, half_tables: bool = False
+    ) -> None:
         super().__init__()
         if base.quantity != "attenuation":
             raise ValueError(
@@ -51,7 +56,7 @@ class AttenuationField(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         finest = max(max(base.grid.shape_kji) - 1, 1)
         resolutions = tuple(max(finest >> level, 1) for level in (3, 2, 1, 0))
-        self.encoding = HashEncoding(resolutions, generator=generator)
+        self.encoding = HashEncoding(resolutions, half_tables=half_tables, generator=generator)
         self.hidden = nn.Linear(self.encoding.n_outputs, HIDDEN_WIDTH)
         self.output = nn.Linear(HIDDEN_WIDTH, 1)
         bound = self.encoding.n_outputs**-0.5

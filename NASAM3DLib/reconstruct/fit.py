@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from NASAM3DLib.progress import ProgressCallback, no_progress
+from NASAM3DLib.reconstruct.device import RepeatedStep
 from NASAM3DLib.reconstruct.field import AttenuationField
 from NASAM3DLib.reconstruct.projector import Projector
 from NASAM3DLib.reconstruct.tuning import held_out_error, held_out_views
@@ -117,16 +119,18 @@ def fit_field(
     """
     held_out = held_out_views(projection_set.n_views)
     training = projection_set.select(np.setdiff1d(np.arange(projection_set.n_views), held_out))
-    projector = Projector(base.grid, training.geometry)
-    target = training.projections - projector.forward(base.array)
+    target = training.projections - _projected(base, training.geometry, settings.device)
     length_mm = np.linalg.norm(np.array(base.grid.shape_kji[::-1]) * base.grid.spacing_mm)
     residual = float(np.sqrt(np.mean(target.astype(np.float64) ** 2)))
     scale = max(SCALE_OVER_RESIDUAL * residual / float(length_mm), 1e-12)
-    field = AttenuationField(base, scale=scale, seed=settings.seed).to(settings.device)
+    on_gpu = settings.device.startswith("cuda")
+    field = AttenuationField(base, scale=scale, seed=settings.seed, half_tables=on_gpu)
+    field = field.to(settings.device)
     sampler = RaySampler(
         training.geometry, base.grid, target, seed=settings.seed, device=settings.device
     )
-    losses = _descend(field, sampler, settings.n_steps, progress)
+    descend = _descend_recorded if on_gpu else _descend
+    losses = descend(field, sampler, settings.n_steps, progress)
     fitted = field.cpu().sample(base.grid)
     if not held_out.size:
         return FieldFit(base, False, float("nan"), float("nan"), tuple(losses))
@@ -170,6 +174,85 @@ def _descend(
     return losses
 
 
+def _projected(base: Volume, geometry: ConeBeamGeometry, device: str) -> npt.NDArray[np.float32]:
+    """Project the base, on the GPU if there is one."""
+    if not device.startswith("cuda"):
+        return Projector(base.grid, geometry).forward(base.array)
+    from NASAM3DLib.reconstruct.projector_torch import TorchProjector
+
+    volume = torch.from_numpy(np.ascontiguousarray(base.array)).to(device)
+    projected: npt.NDArray[np.float32] = (
+        TorchProjector(base.grid, geometry, device).forward(volume).cpu().numpy()
+    )
+    return projected
+
+
+def _descend_recorded(
+    field: AttenuationField, sampler: RaySampler, n_steps: int, progress: ProgressCallback
+) -> list[float]:
+    """Do what :func:`_descend` does, with steps that can be recorded as a CUDA graph.
+
+    Rays that miss the grid are kept with length zero, so that all batches have one size; learning
+    rates live on the device; and nothing is read back before the end.
+    """
+    device = field.output.weight.device
+    rates = [torch.tensor(rate, device=device) for rate in (TABLE_RATE, NETWORK_RATE)]
+    network = [*field.hidden.parameters(), *field.output.parameters()]
+    optimiser = torch.optim.Adam(
+        [
+            {"params": [field.encoding.table], "lr": rates[0]},
+            {"params": network, "lr": rates[1]},
+        ],
+        betas=(0.9, 0.99),
+        eps=1e-15,
+        capturable=device.type == "cuda",
+    )
+    batch = _Batch(RAYS_PER_STEP, sampler.n_samples, device)
+    loss = torch.zeros((), device=device)
+
+    def step() -> None:
+        values = field.residual(batch.points_ijk.reshape(-1, 3)).reshape(RAYS_PER_STEP, -1)
+        error = values.sum(dim=1) * batch.spacing_mm - batch.target
+        mean = (error.square() * batch.share).sum()
+        optimiser.zero_grad(set_to_none=True)
+        mean.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        loss.copy_(mean.detach())
+
+    repeated = RepeatedStep(step, str(device))
+    losses = torch.zeros(n_steps, device=device)
+    for number in range(n_steps):
+        progress("fitting the attenuation field", number / n_steps)
+        batch.fill(*sampler.draw(RAYS_PER_STEP))
+        cosine = (1 + math.cos(math.pi * number / n_steps)) / 2
+        for rate, start in zip(rates, (TABLE_RATE, NETWORK_RATE), strict=True):
+            rate.fill_(start * cosine)
+        repeated()
+        losses[number] = loss
+    progress("fitting the attenuation field", 1.0)
+    return [float(value) for value in losses.cpu()]
+
+
+class _Batch:
+    """Rays in tensors that stay where they are."""
+
+    def __init__(self, n_rays: int, n_samples: int, device: torch.device) -> None:
+        self.points_ijk = torch.zeros((n_rays, n_samples, 3), device=device)
+        self.spacing_mm = torch.zeros(n_rays, device=device)
+        self.target = torch.zeros(n_rays, device=device)
+        self.share = torch.zeros(n_rays, device=device)
+
+    def fill(self, points_ijk: Tensor, spacing_mm: Tensor, target: Tensor) -> None:
+        """Take a batch; what is left over counts for nothing."""
+        count = len(target)
+        self.points_ijk[:count] = points_ijk
+        self.share.zero_()
+        self.share[:count] = 1.0 / max(count, 1)
+        for mine, given in ((self.spacing_mm, spacing_mm), (self.target, target)):
+            mine.zero_()
+            mine[:count] = given
+
+
 class RaySampler:
     """Draws random rays and positions along them.
 
@@ -185,6 +268,11 @@ class RaySampler:
         Seed.
     device : str
         Torch device.
+
+    Attributes
+    ----------
+    n_samples : int
+        Positions on each ray.
     """
 
     def __init__(
@@ -201,7 +289,7 @@ class RaySampler:
         self._device = device
         # Half a voxel of the mean spacing, so that the finest level is seen by every sample.
         diagonal = float(np.linalg.norm(np.array(grid.shape_kji)))
-        self._n_samples = int(np.ceil(diagonal))
+        self.n_samples = int(np.ceil(diagonal))
 
     def draw(self, n_rays: int) -> tuple[Tensor, Tensor, Tensor]:
         """Draw rays that cross the grid.
@@ -231,11 +319,11 @@ class RaySampler:
         near, far = _cut_to_box(start, along, np.array(self._grid.shape_kji[::-1]) - 0.5)
         hit = far > near
         start, along, near, far = start[hit], along[hit], near[hit], far[hit]
-        jitter = self._random.random((len(near), self._n_samples))
-        fraction = (np.arange(self._n_samples) + jitter) / self._n_samples
+        jitter = self._random.random((len(near), self.n_samples))
+        fraction = (np.arange(self.n_samples) + jitter) / self.n_samples
         distance = near[:, None] + (far - near)[:, None] * fraction
         points = start[:, None] + distance[..., None] * along[:, None]
-        spacing = (far - near) / self._n_samples
+        spacing = (far - near) / self.n_samples
         target = self._target[view, row[hit], column[hit]]
         return (
             torch.from_numpy(points.astype(np.float32)).to(self._device),

@@ -47,7 +47,7 @@ class NumpySamMed3D:
         scale = np.sqrt((centred**2).mean(axis=-1, keepdims=True) + eps)
         return centred / scale * self.p(f"{name}.weight") + self.p(f"{name}.bias")
 
-    # Image encoder -----------------------------------------------------------------------------
+    # Image encoder.
 
     def encode(self, image: np.ndarray) -> np.ndarray:
         """(n, n, n) to (width, g, g, g)."""
@@ -102,7 +102,7 @@ class NumpySamMed3D:
             y += padded[a : a + g, b : b + g, c : c + g] @ kernel[:, :, a, b, c].T
         return self.norm("image_encoder.neck.3", y, 1e-6).transpose(3, 0, 1, 2)
 
-    # Prompt encoder ----------------------------------------------------------------------------
+    # Prompt encoder.
 
     def code(self, u: np.ndarray) -> np.ndarray:
         angle = (
@@ -152,7 +152,7 @@ class NumpySamMed3D:
             out = out + x[a::2, b::2, c::2] @ kernel[:, :, a, b, c].T
         return out
 
-    # Mask decoder ------------------------------------------------------------------------------
+    # Mask decoder.
 
     def attend(self, name: str, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
         q, k, v = (

@@ -109,7 +109,8 @@ def _opened(url: str, begin: int) -> Any:
         headers["Range"] = f"bytes={begin}-"
     request = urllib.request.Request(url, headers=headers)
     try:
-        return urllib.request.urlopen(request, timeout=TIMEOUT_S)
+        # An opener of its own: the common one keeps the proxies of the first request.
+        return urllib.request.build_opener().open(request, timeout=TIMEOUT_S)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == _HTTP_RANGE_REFUSED and begin:

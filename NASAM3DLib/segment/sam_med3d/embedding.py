@@ -104,7 +104,7 @@ class Embedding:
         if not path.is_file():
             raise FileNotFoundError(f"There is no file {path}.")
         try:
-            with np.load(path, allow_pickle=False) as content:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
                 features, shape, affine, made_by = (content[name] for name in ENTRIES)
         except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(f"{path} is no complete embedding ({error}): make it anew.") from error

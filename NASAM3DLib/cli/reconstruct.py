@@ -23,6 +23,8 @@ from NASAM3DLib.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from NASAM3DLib.reconstruct.volume import Volume
+    from NASAM3DLib.scan.corrections import CorrectionReport
     from NASAM3DLib.scan.grid import VolumeGrid
     from NASAM3DLib.scan.projections import ProjectionSet
 
@@ -35,6 +37,7 @@ HELP = help_of(
     "reconstruct scan.npz -o volume.nrrd",
     "reconstruct scan.npz -o fdk.nrrd --method fdk",
     "reconstruct scan.npz -o coarse.nii.gz --spacing 12",
+    "reconstruct scan.npz -o even.nrrd --correct hardening",
 )
 
 
@@ -66,9 +69,36 @@ def run(
     like: Annotated[
         Path | None, typer.Option("--like", help="Use the voxels of this volume.")
     ] = None,
+    correct: Annotated[
+        str,
+        typer.Option(
+            "--correct",
+            metavar="WHAT",
+            help="auto, none, or some of dead, drift, hardening with commas between them.",
+        ),
+    ] = "auto",
+    air_level: Annotated[
+        float,
+        typer.Option("--air-level", help="Line integral that air shows; it is subtracted."),
+    ] = 0.0,
+    tube_kv: Annotated[
+        float | None, typer.Option("--tube-kv", help="Voltage of the tube, for hardening.")
+    ] = None,
+    filter_mm: Annotated[
+        float | None,
+        typer.Option("--filter-mm", help="Filter of the tube, mm of aluminium, for hardening."),
+    ] = None,
     unit: Annotated[
         Literal["HU", "attenuation"], typer.Option("--unit", help="What to write.")
     ] = "HU",
+    hu_air: Annotated[
+        str | None,
+        typer.Option("--hu-air", metavar="1/MM", help="What air reads, for HU; auto finds it."),
+    ] = None,
+    hu_water: Annotated[
+        str | None,
+        typer.Option("--hu-water", metavar="1/MM", help="What water reads; auto estimates it."),
+    ] = None,
     report: Annotated[
         Path | None, typer.Option("--report", help="JSON file for what was done and why.")
     ] = None,
@@ -92,15 +122,71 @@ def run(
         prepare_output(report, (".json",), force=force)
     settings = ReconstructionSettings(method, quality, tv_strength, device, seed)
     scan = load_projections(projections)
+    # All views tell more about defects and drift than the chosen ones.
+    scan, corrections = _corrected(scan, correct, air_level, tube_kv, filter_mm)
     scan = scan if views is None else scan.sparse(views)
     grid = _grid(scan, like, spacing, shape, centre)
     with shown_progress("Reconstructing") as progress:
         done = reconstruct(scan, grid, settings, progress=progress)
-    volume = done.volume.to_hu() if unit == "HU" else done.volume.to_attenuation()
+    volume = _in_hu(done.volume, hu_air, hu_water) if unit == "HU" else done.volume
     save_volume(volume, output, force=force)
     if report is not None:
-        write_text(report, json.dumps(done.report, indent=2) + "\n", force=force)
+        story = {**done.report, "corrections": corrections.to_dict()}
+        write_text(report, json.dumps(story, indent=2) + "\n", force=force)
+    for line in (*corrections.done, *corrections.remarks):
+        stdout().print(line, markup=False)
     stdout().print(f"{output}: {volume.grid}, {volume.unit}; {done.report['why']}.", markup=False)
+
+
+def _corrected(
+    scan: ProjectionSet,
+    names: str,
+    air_level: float,
+    tube_kv: float | None,
+    filter_mm: float | None,
+) -> tuple[ProjectionSet, CorrectionReport]:
+    """Correct the scan as the options say."""
+    from NASAM3DLib.scan.beam_hardening import water_linearisation
+    from NASAM3DLib.scan.corrections import CorrectionSettings, correct
+    from NASAM3DLib.scan.physics import ALUMINIUM_MM, TUBE_KV, tube_spectrum
+
+    linearisation = None
+    if tube_kv is not None or filter_mm is not None:
+        if "hardening" not in names:
+            raise typer.BadParameter("--tube-kv and --filter-mm belong to --correct hardening.")
+        spectrum = tube_spectrum(
+            tube_kv=TUBE_KV if tube_kv is None else tube_kv,
+            aluminium_mm=ALUMINIUM_MM if filter_mm is None else filter_mm,
+        )
+        linearisation = water_linearisation(spectrum)
+    wanted = CorrectionSettings.named(names, air_level=air_level, linearisation=linearisation)
+    return correct(scan, wanted)
+
+
+def _in_hu(volume: Volume, air: str | None, water: str | None) -> Volume:
+    """Convert to HU by given, found or usual values."""
+    if air is None and water is None:
+        return volume.to_hu()
+    from NASAM3DLib.reconstruct.calibration import calibrate
+    from NASAM3DLib.reconstruct.volume import AIR_ATTENUATION, WATER_ATTENUATION
+
+    def number(text: str | None, usual: float, option: str) -> float | None:
+        """Read an option; None stands for auto."""
+        if text is None or text == "auto":
+            return usual if text is None else None
+        try:
+            return float(text)
+        except ValueError as error:
+            raise typer.BadParameter(
+                f"{option} must be auto or a number in 1/mm, got {text!r}."
+            ) from error
+
+    calibration = calibrate(
+        volume,
+        air=number(air, AIR_ATTENUATION, "--hu-air"),
+        water=number(water, WATER_ATTENUATION, "--hu-water"),
+    )
+    return calibration.to_hu(volume)
 
 
 def _grid(

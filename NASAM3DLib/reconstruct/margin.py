@@ -45,6 +45,12 @@ FILLED_PERCENTILE = 99.0
 FARTHEST_SHARE = 0.8
 """Part of the way to the source up to which surroundings are looked for."""
 
+OUTSIDE_SHARE = 0.005
+"""Share of all attenuation in rays that miss the grid from which on it is too small."""
+
+VIEWS_APART = 4
+"""Views between two that are looked at for it."""
+
 COARSENING = 2
 """Voxels and pixels of the surroundings are so many times larger."""
 
@@ -118,7 +124,7 @@ def with_margin(projection_set: ProjectionSet, grid: VolumeGrid) -> Margin:
     or last row, as high as the rays get within the cylinder.
     """
     orbit = projection_set.geometry.orbit
-    if orbit is None:
+    if orbit is None or not attenuates_outside(projection_set, grid):
         return Margin(grid, (0, 0, 0), (0, 0, 0))
     box = _object_box(projection_set, orbit)
     corners = np.array([[box[(n >> axis) & 1, axis] for axis in range(3)] for n in range(8)])
@@ -133,16 +139,41 @@ def with_margin(projection_set: ProjectionSet, grid: VolumeGrid) -> Margin:
     return Margin(VolumeGrid((k, j, i), affine), first, last)
 
 
+def attenuates_outside(projection_set: ProjectionSet, grid: VolumeGrid) -> bool:
+    """Tell whether the projections show attenuation outside a grid.
+
+    Parameters
+    ----------
+    projection_set : ProjectionSet
+        Line integrals.
+    grid : VolumeGrid
+        Voxels.
+
+    Returns
+    -------
+    bool
+        Whether the object runs into an edge of the detector, or rays that miss the grid hold more
+        than half a percent of all attenuation.
+    """
+    truncation = find_truncation(projection_set)
+    if truncation.is_lateral or truncation.is_axial:
+        return True
+    some = projection_set.select(np.arange(0, projection_set.n_views, VIEWS_APART))
+    paths = forward_project(np.ones(grid.shape_kji, dtype=np.float32), grid, some.geometry)
+    missing = float(some.projections[paths <= 0].sum(dtype=np.float64))
+    return bool(missing > OUTSIDE_SHARE * float(some.projections.sum(dtype=np.float64)))
+
+
 def _object_box(projection_set: ProjectionSet, orbit: CircularOrbit) -> FloatArray:
     """Give the lower and upper corner of the box around the object, RAS mm, shape (2, 3)."""
     p = projection_set.projections
     n_rows, n_columns = projection_set.geometry.detector_shape
     truncation = find_truncation(projection_set)
     limit = FAINT_SHARE * float(np.percentile(p[:: max(1, len(p) // 16)], PEAK_PERCENTILE))
-    first, last = _filled(np.percentile(p, FILLED_PERCENTILE, axis=(0, 1)) > limit)
-    if truncation.is_lateral:
-        tails = row_tails(projection_set)
-        first, last = first - tails.first.shape[1], last + tails.last.shape[1]
+    wide = widened(projection_set)
+    first, last = _filled(np.percentile(wide.projections, FILLED_PERCENTILE, axis=(0, 1)) > limit)
+    n_first = row_tails(projection_set).first.shape[1]
+    first, last = first - n_first, last - n_first
     spacing_v, spacing_u = orbit.pixel_spacing_mm
     edges_u = (np.array([first - 0.5, last + 0.5]) - (n_columns - 1) / 2) * spacing_u
     radius = float(np.abs(lateral_mm(orbit, edges_u)).max())

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
-from NASAM3DLib.progress import ProgressCallback, no_progress, sub_progress
+from NASAM3DLib.progress import Cancelled, ProgressCallback, no_progress, sub_progress
 from NASAM3DLib.reconstruct.settings import FIELD_STEPS, PHASES, ReconstructionSettings
 from NASAM3DLib.reconstruct.volume import Volume
 from NASAM3DLib.scan.field_of_view import default_grid
@@ -17,6 +18,12 @@ from NASAM3DLib.scan.projections import ProjectionSet
 from NASAM3DLib.segment.mask import Mask
 from NASAM3DLib.segment.prompts import Prompts
 from NASAM3DLib.segment.segmenter import SegmentationSettings, make_segmenter
+
+if TYPE_CHECKING:
+    from NASAM3DLib.reconstruct.running import RunOptions, Watch
+    from NASAM3DLib.reconstruct.tuning import StrengthChoice
+
+FIRST_LOOK_PART = 0.02
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,7 @@ def reconstruct(
     grid: VolumeGrid | None = None,
     settings: ReconstructionSettings | None = None,
     *,
+    options: RunOptions | None = None,
     progress: ProgressCallback = no_progress,
 ) -> Reconstruction:
     """Reconstruct a volume from projections.
@@ -54,6 +62,10 @@ def reconstruct(
         :func:`~NASAM3DLib.scan.field_of_view.default_grid`.
     settings : ReconstructionSettings, optional
         Method and quality.
+    options : RunOptions, optional
+        Previews and a checkpoint of the run. With a checkpoint an interrupted run goes on where it
+        was and ends with the same volume, bit for bit; the attenuation field starts anew from the
+        finished total variation.
     progress : callable
         Receives stage and fraction; raises Cancelled to end the job.
 
@@ -64,25 +76,47 @@ def reconstruct(
     Raises
     ------
     ValueError
-        If the projections do not fit the grid or the method.
+        If the projections do not fit the grid or the method, or the checkpoint is damaged or
+        belongs to another reconstruction.
+    OSError
+        If the checkpoint cannot be written.
     ModuleNotFoundError
         If the method needs a package that is not installed.
     """
+    from NASAM3DLib.reconstruct.running import RunOptions, Watch
+
     settings = settings or ReconstructionSettings()
     grid = grid or default_grid(projection_set.geometry)
+    watch = Watch(options or RunOptions(), projection_set, grid, settings)
     report: dict[str, Any] = {"settings": asdict(settings), "grid": str(grid), "seconds": {}}
     report["scan"] = str(projection_set.geometry)
+    watch.show_first_look(projection_set, sub_progress(progress, 0.0, FIRST_LOOK_PART))
     if settings.method == "fdk":
-        volume = _filtered_back_projection(projection_set, grid, report, progress)
+        part = sub_progress(progress, FIRST_LOOK_PART, 1.0)
+        volume = _filtered_back_projection(projection_set, grid, report, part)
     else:
         share = 0.5 if settings.method == "field" else 1.0
-        part = sub_progress(progress, 0.0, share)
-        volume = _total_variation(projection_set, grid, settings, report, part)
+        part = sub_progress(progress, FIRST_LOOK_PART, share)
+        task = _Task(projection_set, grid, settings, report, watch)
+        volume = _total_variation(task, part)
     if settings.method == "field":
+        watch.save()
         part = sub_progress(progress, share, 1.0)
         volume = _refined_by_field(projection_set, volume, settings, report, part)
+    watch.finish()
     progress("done", 1.0)
     return Reconstruction(volume, report)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What is to be reconstructed, and who is told about it."""
+
+    projection_set: ProjectionSet
+    grid: VolumeGrid
+    settings: ReconstructionSettings
+    report: dict[str, Any]
+    watch: Watch
 
 
 def _filtered_back_projection(
@@ -102,39 +136,69 @@ def _filtered_back_projection(
     return Volume(np.ascontiguousarray(array), grid)
 
 
-def _total_variation(
-    projection_set: ProjectionSet,
-    grid: VolumeGrid,
-    settings: ReconstructionSettings,
-    report: dict[str, Any],
-    progress: ProgressCallback,
-) -> Volume:
+def _total_variation(task: _Task, progress: ProgressCallback) -> Volume:
     """Choose the strength where it is not given, then iterate on all views."""
-    from NASAM3DLib.reconstruct.iterative import TotalVariationProblem
-    from NASAM3DLib.reconstruct.tuning import DEFAULT_STRENGTH, StrengthChoice, choose_strength
-
+    report = task.report
     begin = time.perf_counter()
-    if settings.tv_strength is not None:
-        choice, reason = StrengthChoice(settings.tv_strength), "as given"
-    elif settings.quality == "preview":
-        choice, reason = StrengthChoice(DEFAULT_STRENGTH), "default of the preview"
-    else:
-        choice = choose_strength(projection_set, grid, progress=sub_progress(progress, 0.0, 0.3))
-        reason = "chosen by held-out views" if choice.held_out_views else "default: too few views"
+    choice, reason = _strength(task, sub_progress(progress, 0.0, 0.3))
     report["tv_strength"] = choice.strength
     report["tv_strength_reason"] = reason
     report["tv_candidates"] = list(choice.candidates)
     report["tv_held_out_errors"] = list(choice.held_out_errors)
     report["held_out_views"] = list(choice.held_out_views)
     middle = time.perf_counter()
-    problem = TotalVariationProblem(projection_set, grid)
-    part = sub_progress(progress, 0.3, 1.0)
-    array = problem.solve(choice.strength, PHASES[settings.quality], progress=part)
+    array = _iterated(task, choice.strength, sub_progress(progress, 0.3, 1.0))
     report["seconds"]["strength of total variation"] = middle - begin
     report["seconds"]["total variation"] = time.perf_counter() - middle
     report["returned"] = "tv"
     report["why"] = f"total variation with its strength {reason}"
-    return Volume(np.ascontiguousarray(array), grid)
+    return Volume(np.ascontiguousarray(array), task.grid)
+
+
+def _strength(task: _Task, progress: ProgressCallback) -> tuple[StrengthChoice, str]:
+    """Give the strength of total variation and where it comes from."""
+    from NASAM3DLib.reconstruct.tuning import DEFAULT_STRENGTH, StrengthChoice, choose_strength
+
+    settings, saved = task.settings, task.watch.checkpoint.choice
+    if settings.tv_strength is not None:
+        return StrengthChoice(settings.tv_strength), "as given"
+    if settings.quality == "preview":
+        return StrengthChoice(DEFAULT_STRENGTH), "default of the preview"
+    if saved:
+        # JSON turned tuples into lists.
+        fields: dict[str, Any] = {
+            n: tuple(v) if isinstance(v, list) else v for n, v in saved.items()
+        }
+        choice = StrengthChoice(**fields)
+    else:
+        choice = choose_strength(task.projection_set, task.grid, progress=progress)
+        task.watch.keep(choice=asdict(choice))
+        task.watch.save()
+    reason = "chosen by held-out views" if choice.held_out_views else "default: too few views"
+    return choice, reason
+
+
+def _iterated(task: _Task, strength: float, progress: ProgressCallback) -> npt.NDArray[np.float32]:
+    """Iterate from zero or from where the checkpoint was saved."""
+    from NASAM3DLib.reconstruct.iterative import (
+        IterationState,
+        TotalVariationProblem,
+        operator_scale,
+    )
+
+    watch, phases = task.watch, PHASES[task.settings.quality]
+    part = sub_progress(progress, 0.0, 0.05, stage="iterating")
+    scale = watch.checkpoint.scale or operator_scale(task.projection_set, task.grid, progress=part)
+    state = watch.checkpoint.state or IterationState.starting(task.grid)
+    task.report["resumed_after_steps"] = state.n_steps
+    watch.keep(scale=scale, state=state)
+    problem = TotalVariationProblem(task.projection_set, task.grid, scale)
+    part = sub_progress(progress, 0.05, 1.0)
+    try:
+        return problem.solve(strength, phases, state=state, on_step=watch, progress=part)
+    except (Cancelled, KeyboardInterrupt):
+        watch.save()
+        raise
 
 
 def _refined_by_field(

@@ -89,6 +89,7 @@ class WorkerClient:
         request: Message,
         *,
         on_progress: Callable[[Progress], None] = ignore,
+        on_preview: Callable[[Message], None] = ignore,
         on_result: Callable[[Message], None] = ignore,
         on_error: Callable[[WorkerError], None] = ignore,
     ) -> Job:
@@ -100,6 +101,8 @@ class WorkerClient:
             Verb, fields and arrays. The arrays must not change until the job has finished.
         on_progress : callable
             Called with a :class:`Progress` about ten times a second.
+        on_preview : callable
+            Called with a message for each preview, if the request asks for previews.
         on_result : callable
             Called once with the result, a message.
         on_error : callable
@@ -121,6 +124,7 @@ class WorkerClient:
         )
         callbacks: dict[str, Callable[[Any], None]] = {
             "on_progress": on_progress,
+            "on_preview": on_preview,
             "on_result": on_result,
             "on_error": on_error,
         }
@@ -269,6 +273,9 @@ class WorkerClient:
         if message.kind == "progress":
             names = ("stage", "fraction", "elapsed_s", "remaining_s")
             job.report(Progress(*(message.fields[name] for name in names)))
+            return
+        if message.kind == "preview":
+            job.show(message)
             return
         self._running = None
         # A result that crossed the wish to cancel on its way is not wanted any more.

@@ -59,7 +59,7 @@ def ignore(report: object) -> None:
     Parameters
     ----------
     report : object
-        Progress, result or error.
+        Progress, preview, result or error.
     """
 
 
@@ -71,7 +71,7 @@ class Job:
     request : Message
         What was asked for, with the job's number.
     callbacks : mapping of str to callable
-        ``on_progress``, ``on_result`` and ``on_error``.
+        ``on_progress``, ``on_preview``, ``on_result`` and ``on_error``.
     cancel : callable
         Given the job when its end is wanted.
     """
@@ -114,6 +114,17 @@ class Job:
         """
         if self.cancel_asked_at is None:
             self._callbacks["on_progress"](progress)
+
+    def show(self, preview: Message) -> None:
+        """Pass on a preview of the result, unless the job is to be cancelled.
+
+        Parameters
+        ----------
+        preview : Message
+            As the worker sent it.
+        """
+        if self.cancel_asked_at is None:
+            self._callbacks["on_preview"](preview)
 
     def finish(self, outcome: Message | WorkerError) -> None:
         """Settle the job.

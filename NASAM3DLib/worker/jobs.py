@@ -5,7 +5,8 @@ verb           takes                                              gives
 =============  =================================================  ================================
 inspect        ``path``                                           views, arc, detector, summary
 reconstruct    ``path`` or the arrays of a scan; ``n_views``,     the volume, its report and a
-               ``settings``, ``grid``, ``quantity``               window to show it with
+               ``settings``, ``grid``, ``quantity``,              window to show it with; before,
+               ``previews``, ``checkpoint``                       "preview" messages if asked for
 set_volume     a volume                                           ``volume_id``
 predict        ``volume_id``, points; ``engine``, ``settings``    the mask and its figures
 undo, reset    ``volume_id``                                      the mask before, nothing
@@ -32,9 +33,10 @@ from NASAM3DLib.worker.payloads import (
     unpack_volume,
 )
 from NASAM3DLib.worker.protocol import Message
-from NASAM3DLib.worker.server import JobTable
+from NASAM3DLib.worker.server import JobTable, ProgressReporter
 
 if TYPE_CHECKING:
+    from NASAM3DLib.reconstruct.running import RunOptions
     from NASAM3DLib.segment.mask import Mask
     from NASAM3DLib.segment.segmenter import PromptableSegmenter, SegmentationSettings
 
@@ -110,7 +112,9 @@ class Session:
         ----------
         request : Message
             With ``path`` or the arrays of a scan. Optional: ``n_views`` to use, ``settings`` for
-            ``ReconstructionSettings``, ``grid``, ``quantity`` ("HU" or "attenuation").
+            ``ReconstructionSettings``, ``grid``, ``quantity`` ("HU" or "attenuation"),
+            ``previews`` (whether to send them: volumes with the fields ``stage`` and ``window``),
+            ``checkpoint`` (path of a file to resume from and to save in).
         progress : callable
             Progress callback.
 
@@ -130,9 +134,10 @@ class Session:
             scan = scan.sparse(int(fields["n_views"]))
         grid = VolumeGrid.from_dict(fields["grid"]) if fields.get("grid") else None
         settings = ReconstructionSettings(**fields.get("settings", {}))
-        done = reconstruct(scan, grid, settings, progress=sub_progress(progress, READING_PART, 1.0))
-        volume = done.volume
-        volume = volume.to_hu() if fields.get("quantity", "HU") == "HU" else volume
+        part = sub_progress(progress, READING_PART, 1.0)
+        options = _run_options(request, progress)
+        done = reconstruct(scan, grid, settings, options=options, progress=part)
+        volume = _in_quantity(done.volume, request)
         return pack_volume(
             "result", volume, report=done.report, window=list(display_window(volume))
         )
@@ -283,6 +288,29 @@ def display_window(volume: Volume) -> tuple[float, float]:
         return low, high
     low, high = (float(value) for value in np.percentile(volume.array, (1, 99)))
     return (low, high) if high > low else (low - 0.5, low + 0.5)
+
+
+def _in_quantity(volume: Volume, request: Message) -> Volume:
+    """Give the volume in HU unless attenuation is asked for."""
+    return volume.to_hu() if request.fields.get("quantity", "HU") == "HU" else volume
+
+
+def _run_options(request: Message, progress: ProgressCallback) -> RunOptions:
+    """Send previews and keep a checkpoint where the request asks for it."""
+    from NASAM3DLib.reconstruct.running import RunOptions
+
+    path = request.fields.get("checkpoint")
+    checkpoint = None if path is None else Path(path).expanduser()
+    if not request.fields.get("previews") or not isinstance(progress, ProgressReporter):
+        return RunOptions(checkpoint=checkpoint)
+
+    def show(volume: Volume, stage: str) -> None:
+        """Send one preview."""
+        shown = _in_quantity(volume, request)
+        window = list(display_window(shown))
+        progress.send_preview(pack_volume("preview", shown, stage=stage, window=window))
+
+    return RunOptions(on_preview=show, checkpoint=checkpoint)
 
 
 def _requested_scan(request: Message) -> ProjectionSet:

@@ -59,6 +59,8 @@ def worker_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]
     """
     environment = {**os.environ, **(extra or {})}
     library_folder = str(Path(NASAM3DLib.__file__).resolve().parent.parent)
+    # Threads that spin while they wait would take the cores from the program that shows things.
+    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     known = environment.get("PYTHONPATH")
     environment["PYTHONPATH"] = os.pathsep.join(
         [library_folder, known] if known else [library_folder]

@@ -167,6 +167,8 @@ class Server:
 class ProgressReporter:
     """The progress callback of one job: sends about ten messages a second, ends a cancelled job.
 
+    A job that has something to show early may send it with :meth:`send_preview`.
+
     Parameters
     ----------
     job : int
@@ -190,6 +192,16 @@ class ProgressReporter:
         """Raise :class:`Cancelled` if the job should end."""
         if self._cancelled.is_set():
             raise Cancelled("The job was cancelled.")
+
+    def send_preview(self, preview: Message) -> None:
+        """Send a part of the result before it is complete.
+
+        Parameters
+        ----------
+        preview : Message
+            Fields and arrays; the kind becomes "preview".
+        """
+        self._send(Message("preview", {**preview.fields, "job": self._job}, preview.arrays))
 
     def __call__(self, stage: str, fraction: float) -> None:
         """Report progress as :data:`~NASAM3DLib.progress.ProgressCallback` asks.

@@ -7,9 +7,10 @@ import pytest
 from analytic_objects import Ellipsoid, circular_scan, draw, project
 
 from NASAM3DLib.reconstruct.iterative import TotalVariationProblem
-from NASAM3DLib.reconstruct.margin import with_margin, without_surroundings
+from NASAM3DLib.reconstruct.margin import find_surroundings, with_margin
 from NASAM3DLib.reconstruct.projector import Projector
 from NASAM3DLib.reconstruct.settings import Phase
+from NASAM3DLib.reconstruct.volume import Volume
 from NASAM3DLib.scan.field_of_view import default_grid, lateral_reach
 from NASAM3DLib.scan.geometry import ConeBeamGeometry
 from NASAM3DLib.scan.grid import VolumeGrid
@@ -32,9 +33,23 @@ def scanned(geometry: ConeBeamGeometry) -> ProjectionSet:
     return ProjectionSet(project(LONG_BODY, geometry), geometry)
 
 
-def errors(scan: ProjectionSet, grid: VolumeGrid) -> tuple[float, float, float]:
+def solved(scan: ProjectionSet, grid: VolumeGrid, *, with_surroundings: bool) -> np.ndarray:
+    """Reconstruct by total variation."""
+    phases = (Phase(5, 4), Phase(10, 4))
+    if not with_surroundings:
+        return TotalVariationProblem(scan, grid).solve(1e-3, phases)
+    found = find_surroundings(scan, grid)
+    problem = TotalVariationProblem(found.subtracted_from(scan), found.grid)
+    volume = found.cropped(Volume(problem.solve(1e-3, phases), found.grid))
+    assert volume.grid.same_as(grid)
+    return volume.array
+
+
+def errors(
+    scan: ProjectionSet, grid: VolumeGrid, *, with_surroundings: bool
+) -> tuple[float, float, float]:
     """Give rms error in the field of view, mean in its rim and mean in the end caps, relative."""
-    array = TotalVariationProblem(scan, grid).solve(1e-3, (Phase(5, 4), Phase(10, 4)))
+    array = solved(scan, grid, with_surroundings=with_surroundings)
     error = (array - draw(LONG_BODY, grid, 2)) / LONG_BODY[0].value
     points = grid.to_ras(np.moveaxis(np.indices(grid.shape_kji)[::-1], 0, -1))
     radius = min(lateral_reach(scan.geometry).longer_mm, 75.0)
@@ -42,12 +57,9 @@ def errors(scan: ProjectionSet, grid: VolumeGrid) -> tuple[float, float, float]:
     seen = distance < radius - 3
     caps = np.zeros_like(seen)
     caps[:2] = caps[-2:] = True
-    rim = error[seen & ~caps & (distance > radius - 10)]
-    return (
-        float(np.sqrt(np.mean(error[seen] ** 2))),
-        float(rim.mean()),
-        float(error[seen & caps].mean()),
-    )
+    rms = np.sqrt(np.mean(error[seen] ** 2))
+    rim = error[seen & ~caps & (distance > radius - 10)].mean()
+    return float(rms), float(rim), float(error[seen & caps].mean())
 
 
 def test_edges_tell_what_is_cut_off():
@@ -76,14 +88,14 @@ def test_an_object_within_the_grid_leaves_projections_untouched():
     margin = with_margin(scan, grid)
     assert not margin.is_needed
     assert margin.grid.same_as(grid)
-    assert without_surroundings(scan, grid) is scan
+    assert find_surroundings(scan, grid) is None
 
 
 def test_poses_without_an_orbit_get_no_margin():
     whole = scanned(TOO_SMALL)
     bare = whole.binned(1)
     assert bare.geometry.orbit is None
-    assert without_surroundings(bare, VolumeGrid.centred((4, 4, 4), 3.0)) is bare
+    assert find_surroundings(bare, VolumeGrid.centred((4, 4, 4), 3.0)) is None
 
 
 def test_the_margin_holds_the_grid_and_crops_back_to_it():
@@ -102,8 +114,8 @@ def test_the_margin_holds_the_grid_and_crops_back_to_it():
 
 def test_an_object_that_goes_on_above_and_below_leaves_the_end_caps_alone():
     scan, grid = scanned(TOO_SHORT), default_grid(TOO_SHORT, spacing_mm=3.0)
-    plain, _, plain_caps = errors(scan, grid)
-    ours, _, caps = errors(without_surroundings(scan, grid), grid)
+    plain, _, plain_caps = errors(scan, grid, with_surroundings=False)
+    ours, _, caps = errors(scan, grid, with_surroundings=True)
     assert plain_caps > 0.5
     assert abs(caps) < 0.02
     assert ours < 0.1 * plain
@@ -111,8 +123,8 @@ def test_an_object_that_goes_on_above_and_below_leaves_the_end_caps_alone():
 
 def test_an_object_wider_than_the_field_of_view_leaves_no_rim():
     scan, grid = scanned(TOO_SMALL), default_grid(TOO_SMALL, spacing_mm=3.0)
-    plain, plain_rim, _ = errors(scan, grid)
-    ours, rim, _ = errors(without_surroundings(scan, grid), grid)
+    plain, plain_rim, _ = errors(scan, grid, with_surroundings=False)
+    ours, rim, _ = errors(scan, grid, with_surroundings=True)
     assert plain_rim > 0.2
     assert abs(rim) < 0.04
     assert ours < 0.1 * plain
@@ -121,9 +133,7 @@ def test_an_object_wider_than_the_field_of_view_leaves_no_rim():
 def test_a_region_smaller_than_the_object_comes_out_right():
     scan = scanned(ALL_OF_IT)
     grid = VolumeGrid.centred((16, 24, 24), 3.0, centre_ras=(20.0, 0.0, 0.0))
-    array = TotalVariationProblem(without_surroundings(scan, grid), grid).solve(
-        1e-3, (Phase(5, 4), Phase(10, 4))
-    )
+    array = solved(scan, grid, with_surroundings=True)
     error = (array - draw(LONG_BODY, grid, 2)) / LONG_BODY[0].value
     assert np.sqrt(np.mean(error**2)) < 0.06
 
@@ -160,8 +170,21 @@ def test_binned_pixels_lie_where_their_blocks_were():
 
 
 def test_only_the_surroundings_are_taken_out():
-    grid = VolumeGrid.centred((16, 24, 24), 3.0)
+    wanted = VolumeGrid.centred((16, 24, 24), 3.0)
     scan = scanned(ALL_OF_IT)
-    left = without_surroundings(scan, grid)
-    truth = Projector(grid, ALL_OF_IT).forward(draw(LONG_BODY, grid, 2))
-    assert np.sqrt(np.mean((left.projections - truth) ** 2)) < 0.03 * truth.max()
+    found = find_surroundings(scan, wanted)
+    for grid, left in (
+        (found.grid, found.subtracted_from(scan).projections),
+        (wanted, scan.projections - found.line_integrals(ALL_OF_IT, outside=wanted)),
+    ):
+        truth = Projector(grid, ALL_OF_IT).forward(draw(LONG_BODY, grid, 2))
+        assert np.sqrt(np.mean((left - truth) ** 2)) < 0.03 * truth.max()
+
+
+def test_a_cropped_volume_keeps_its_uncertainty():
+    grid = VolumeGrid.centred((16, 24, 24), 3.0)
+    found = find_surroundings(scanned(ALL_OF_IT), grid)
+    numbers = np.arange(np.prod(found.grid.shape_kji)).reshape(found.grid.shape_kji)
+    volume = found.cropped(Volume(numbers, found.grid, uncertainty=numbers + 1))
+    np.testing.assert_array_equal(volume.uncertainty, volume.array + 1)
+    assert volume.array[0, 0, 0] == numbers[found.guard.before_kji]

@@ -21,7 +21,9 @@ from scipy import ndimage
 from NASAM3DLib.progress import ProgressCallback, no_progress, sub_progress
 from NASAM3DLib.reconstruct.projector import forward_project
 from NASAM3DLib.reconstruct.settings import Phase
+from NASAM3DLib.reconstruct.volume import Volume
 from NASAM3DLib.scan.field_of_view import lateral_mm
+from NASAM3DLib.scan.geometry import ConeBeamGeometry
 from NASAM3DLib.scan.grid import VolumeGrid
 from NASAM3DLib.scan.orbit import CircularOrbit
 from NASAM3DLib.scan.projections import ProjectionSet
@@ -53,6 +55,9 @@ VIEWS_APART = 4
 
 COARSENING = 2
 """Voxels and pixels of the surroundings are so many times larger."""
+
+GUARD_VOXELS = 4
+"""Voxels around the wanted ones that are reconstructed as finely: 1.5 dB better on a cut-off CT."""
 
 SURROUNDINGS_STRENGTH = 1e-3
 SURROUNDINGS_PHASES = (Phase(5, 4), Phase(10, 4), Phase(25, 6))
@@ -129,13 +134,18 @@ def with_margin(projection_set: ProjectionSet, grid: VolumeGrid) -> Margin:
     box = _object_box(projection_set, orbit)
     corners = np.array([[box[(n >> axis) & 1, axis] for axis in range(3)] for n in range(8)])
     ijk = grid.to_ijk(corners)
-    shape_ijk = np.array(grid.shape_kji[::-1])
-    before = np.maximum(np.ceil(-0.5 - ijk.min(axis=0) - 1e-6), 0).astype(int)
-    after = np.maximum(np.ceil(ijk.max(axis=0) - shape_ijk + 0.5 - 1e-6), 0).astype(int)
+    before = np.maximum(np.ceil(-0.5 - ijk.min(axis=0) - 1e-6), 0)
+    after = np.maximum(np.ceil(ijk.max(axis=0) - np.array(grid.shape_kji[::-1]) + 0.5 - 1e-6), 0)
+    return _enlarged(grid, tuple(before[::-1].astype(int)), tuple(after[::-1].astype(int)))
+
+
+def _enlarged(grid: VolumeGrid, before_kji: tuple[int, ...], after_kji: tuple[int, ...]) -> Margin:
+    """Add voxels before and after along each axis."""
     affine = np.array(grid.ijk_to_ras)
-    affine[:3, 3] = grid.to_ras(-before)
-    k, j, i = (int(n) for n in (shape_ijk + before + after)[::-1])
-    first, last = ((int(n[2]), int(n[1]), int(n[0])) for n in (before, after))
+    affine[:3, 3] = grid.to_ras(-np.array(before_kji[::-1]))
+    sizes = zip(before_kji, grid.shape_kji, after_kji, strict=True)
+    k, j, i = (int(sum(size)) for size in sizes)
+    first, last = ((int(n[0]), int(n[1]), int(n[2])) for n in (before_kji, after_kji))
     return Margin(VolumeGrid((k, j, i), affine), first, last)
 
 
@@ -197,13 +207,100 @@ def _filled(is_filled: npt.NDArray[np.bool_]) -> tuple[int, int]:
     return (int(index[0]), int(index[-1])) if index.size else (middle, middle)
 
 
-def without_surroundings(
+@dataclass(frozen=True, eq=False)
+class Surroundings:
+    """What attenuates around wanted voxels, on a coarse grid.
+
+    Parameters
+    ----------
+    array : ndarray, shape (k, j, i), float32
+        Attenuation of the wanted part and all around it, 1/mm.
+    coarse_grid : VolumeGrid
+        Its voxels.
+    guard : Margin
+        The wanted grid with a few voxels more on each side: the grid to reconstruct on.
+    """
+
+    array: Float32Array
+    coarse_grid: VolumeGrid
+    guard: Margin
+
+    @property
+    def grid(self) -> VolumeGrid:
+        """The grid to reconstruct on: the wanted one and a few voxels more on each side."""
+        return self.guard.grid
+
+    def line_integrals(
+        self, geometry: ConeBeamGeometry, *, outside: VolumeGrid | None = None
+    ) -> Float32Array:
+        """Compute what rays meet outside a grid.
+
+        Parameters
+        ----------
+        geometry : ConeBeamGeometry
+            Views, not necessarily those that were measured.
+        outside : VolumeGrid, optional
+            What is left out; by default the grid to reconstruct on.
+
+        Returns
+        -------
+        ndarray, shape (n_views, n_rows, n_cols), float32
+            Line integrals.
+
+        Notes
+        -----
+        With x_c the coarse volume and I its interpolation to the grid it is ``A_c x_c - A I x_c``.
+        """
+        inside = outside or self.grid
+        whole = forward_project(self.array, self.coarse_grid, geometry)
+        part = _interpolated(self.array, self.coarse_grid, inside)
+        return np.asarray(whole - forward_project(part, inside, geometry), dtype=np.float32)
+
+    def subtracted_from(self, projection_set: ProjectionSet) -> ProjectionSet:
+        """Take out of projections what the rays met outside the grid to reconstruct on.
+
+        Parameters
+        ----------
+        projection_set : ProjectionSet
+            Line integrals.
+
+        Returns
+        -------
+        ProjectionSet
+        """
+        outside = self.line_integrals(projection_set.geometry)
+        return ProjectionSet(projection_set.projections - outside, projection_set.geometry)
+
+    def cropped(self, volume: Volume) -> Volume:
+        """Cut the wanted voxels out of a volume on the grid to reconstruct on.
+
+        Parameters
+        ----------
+        volume : Volume
+            On ``grid``.
+
+        Returns
+        -------
+        Volume
+            On the wanted grid.
+        """
+        arrays = [volume.array] + ([] if volume.uncertainty is None else [volume.uncertainty])
+        array, *spread = (np.ascontiguousarray(self.guard.crop(values)) for values in arrays)
+        affine = np.array(self.grid.ijk_to_ras)
+        affine[:3, 3] = self.grid.to_ras(self.guard.before_kji[::-1])
+        k, j, i = array.shape
+        return Volume(
+            array, VolumeGrid((k, j, i), affine), volume.quantity, spread[0] if spread else None
+        )
+
+
+def find_surroundings(
     projection_set: ProjectionSet,
     grid: VolumeGrid,
     *,
     progress: ProgressCallback = no_progress,
-) -> ProjectionSet:
-    """Take out of the projections what the rays met outside a grid.
+) -> Surroundings | None:
+    """Reconstruct what the rays meet outside a grid.
 
     Parameters
     ----------
@@ -216,33 +313,34 @@ def without_surroundings(
 
     Returns
     -------
-    ProjectionSet
-        The same object if the grid holds all that attenuates.
+    Surroundings or None
+        None if the grid holds all that attenuates; then it needs no more than itself.
 
     Notes
     -----
     The surroundings are reconstructed together with the wanted part on voxels twice as large
-    from pixels twice as large, at a small part of the cost ([1]_). With x_c that volume and I its
-    interpolation to the wanted grid, the result is ``p - (A_c x_c - A I x_c)``: interpolation
-    stands for the wanted part on both sides, so only the surroundings are subtracted.
+    from pixels twice as large, at a small part of the cost ([1]_), with rows continued by
+    :func:`~NASAM3DLib.scan.truncation.row_tails`: without them, mass would gather at the outer
+    border and be missing at the inner one.
     """
     margin = with_margin(projection_set, grid)
     if not margin.is_needed:
-        return projection_set
+        return None
     from NASAM3DLib.reconstruct.iterative import TotalVariationProblem
 
     logger.info("The rays cross attenuation outside %s: it is reconstructed as well.", grid)
+    guard = _enlarged(
+        grid,
+        tuple(min(n, GUARD_VOXELS) for n in margin.before_kji),
+        tuple(min(n, GUARD_VOXELS) for n in margin.after_kji),
+    )
     shape = tuple(-(-n // COARSENING) for n in margin.grid.shape_kji)
     coarse_grid = margin.grid.resampled(shape)
     factor = min(COARSENING, *projection_set.geometry.detector_shape)
     problem = TotalVariationProblem(widened(projection_set).binned(factor), coarse_grid)
-    part = sub_progress(progress, 0.0, 0.9, stage=STAGE)
+    part = sub_progress(progress, 0.0, 1.0, stage=STAGE)
     coarse = problem.solve(SURROUNDINGS_STRENGTH, SURROUNDINGS_PHASES, progress=part)
-    geometry = projection_set.geometry
-    whole = forward_project(coarse, coarse_grid, geometry)
-    wanted = forward_project(_interpolated(coarse, coarse_grid, grid), grid, geometry)
-    progress(STAGE, 1.0)
-    return ProjectionSet(projection_set.projections - (whole - wanted), geometry)
+    return Surroundings(np.asarray(coarse, dtype=np.float32), coarse_grid, guard)
 
 
 def _interpolated(array: Float32Array, source: VolumeGrid, target: VolumeGrid) -> Float32Array:

@@ -139,9 +139,32 @@ def canonical_mask(mask: Mask, *, spacing_mm: float = SPACING_MM) -> Mask:
     -------
     Mask
     """
-    moved, grid = _isotropic(mask.array.astype(np.uint8), mask.grid, spacing_mm, nearest=True)
-    array, grid = to_nearest_ras(moved, grid)
-    return Mask(np.ascontiguousarray(array > 0), grid)
+    labels, grid = canonical_labels(mask.array.astype(np.uint8), mask.grid, spacing_mm=spacing_mm)
+    return Mask(labels > 0, grid)
+
+
+def canonical_labels(
+    labels: npt.NDArray[np.uint8], grid: VolumeGrid, *, spacing_mm: float = SPACING_MM
+) -> tuple[npt.NDArray[np.uint8], VolumeGrid]:
+    """Bring a label map to the voxels of :func:`canonical_volume`, by nearest neighbour.
+
+    Parameters
+    ----------
+    labels : ndarray, shape (k, j, i), uint8
+        Labels on the volume's grid; 0 is nothing.
+    grid : VolumeGrid
+        Where they lie.
+    spacing_mm : float
+        Edge of the new voxels, mm.
+
+    Returns
+    -------
+    labels : ndarray, shape (k', j', i'), uint8
+    grid : VolumeGrid
+    """
+    moved, isotropic = _isotropic(labels, grid, spacing_mm, nearest=True)
+    array, canonical = to_nearest_ras(moved, isotropic)
+    return np.ascontiguousarray(array, dtype=np.uint8), canonical
 
 
 def to_nearest_ras(

@@ -9,7 +9,7 @@ import pytest
 from analytic_objects import Ellipsoid, circular_scan, project
 
 from NASAM3DLib.progress import Cancelled
-from NASAM3DLib.reconstruct.iterative import TotalVariationProblem
+from NASAM3DLib.reconstruct.iterative import IterationState, TotalVariationProblem
 from NASAM3DLib.reconstruct.settings import Phase
 from NASAM3DLib.scan.grid import VolumeGrid
 from NASAM3DLib.scan.projections import ProjectionSet
@@ -90,6 +90,40 @@ def test_progress_never_runs_backwards_and_cancelling_stops(scan):
 
     with pytest.raises(Cancelled):
         problem.solve(1e-3, PHASES, progress=cancel)
+
+
+def test_a_cancelled_run_goes_on_where_it_was_and_on_the_cpu_too(scan, expected):
+    problem = TorchTotalVariationProblem(scan, GRID, "cpu")
+    state = IterationState.starting(GRID)
+
+    def cancel(stage: str, fraction: float) -> None:
+        if fraction > 0.25:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        problem.solve(1e-3, PHASES, state=state, progress=cancel)
+    assert state.is_whole
+    assert state.n_steps == 3
+    other = IterationState(
+        state.volume.copy(), state.ahead.copy(), state.dual.copy(), state.momentum, state.n_steps
+    )
+    tolerance = AGREEMENT * expected.max()
+    resumed = problem.solve(1e-3, PHASES, state=state)
+    np.testing.assert_allclose(resumed, expected, atol=tolerance)
+    assert state.n_steps == 10
+    on_cpu = TotalVariationProblem(scan, GRID).solve(1e-3, PHASES, state=other)
+    np.testing.assert_allclose(on_cpu, expected, atol=tolerance)
+
+
+def test_steps_are_handed_over_at_the_end_at_least(scan, monkeypatch):
+    problem = TorchTotalVariationProblem(scan, GRID, "cpu")
+    seen: list[int] = []
+    problem.solve(1e-3, PHASES, on_step=lambda state: seen.append(state.n_steps))
+    assert seen[-1] == 10
+    monkeypatch.setattr("NASAM3DLib.reconstruct.iterative_torch.HAND_OVER_S", -1.0)
+    seen.clear()
+    problem.solve(1e-3, PHASES, on_step=lambda state: seen.append(state.n_steps))
+    assert seen == [*range(1, 11), 10]
 
 
 def test_a_grid_beside_the_beam_and_empty_projections_are_refused(scan):

@@ -2,32 +2,85 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from NASAM3DLib.progress import ProgressCallback, no_progress, sub_progress
+from NASAM3DLib.progress import Cancelled, ProgressCallback, no_progress
 from NASAM3DLib.reconstruct.device import RepeatedStep
+from NASAM3DLib.reconstruct.iterative import (
+    GOLDEN,
+    ITERATING,
+    SMALLEST_PATH_MM,
+    IterationState,
+    OperatorScale,
+    StepCallback,
+    ignore_step,
+)
 from NASAM3DLib.reconstruct.projector_torch import TorchProjector
 from NASAM3DLib.reconstruct.settings import Phase
+from NASAM3DLib.reconstruct.total_variation import INNER_ITERATIONS
 from NASAM3DLib.reconstruct.total_variation_torch import TorchTotalVariationProx
 from NASAM3DLib.scan.grid import VolumeGrid
 from NASAM3DLib.scan.projections import ProjectionSet
 
 Float32Array = npt.NDArray[np.float32]
 
-INNER_ITERATIONS = 3
-"""Dual steps per proximal step, as on the CPU."""
+DUAL_UNIT = 32767
+"""What :class:`~NASAM3DLib.reconstruct.iterative.IterationState` multiplies the dual by."""
 
-GOLDEN = (math.sqrt(5) - 1) / 2
+HAND_OVER_S = 1.0
+"""Time between two copies of the state from the device, if anybody wants to see it."""
 
-SMALLEST_PATH_MM = 1e-6
+Subset = tuple[TorchProjector, Tensor]
 
-STAGE = "iterating"
+
+@torch.no_grad()
+def torch_operator_scale(
+    projection_set: ProjectionSet, grid: VolumeGrid, device: str
+) -> OperatorScale:
+    """Measure a scan and grid, as :func:`~NASAM3DLib.reconstruct.iterative.operator_scale`.
+
+    Parameters
+    ----------
+    projection_set : ProjectionSet
+        Line integrals p with their geometry.
+    grid : VolumeGrid
+        Voxels.
+    device : str
+        Torch device.
+
+    Returns
+    -------
+    OperatorScale
+        ``L = max(A^T A 1)`` and ``<A 1, p> / <A 1, A 1>``.
+
+    Raises
+    ------
+    ValueError
+        If no ray crosses the grid or the projections hold no object.
+    """
+    projector = TorchProjector(grid, projection_set.geometry, device)
+    paths = projector.forward(torch.ones(grid.shape_kji, device=device))
+    if float(paths.max()) <= SMALLEST_PATH_MM:
+        raise ValueError(
+            "No ray crosses the volume: its grid and the scanner geometry do not belong "
+            "together. Check the grid's centre and the isocenter."
+        )
+    lipschitz = float(projector.adjoint(paths).max())
+    measured = torch.from_numpy(np.array(projection_set.projections)).to(device)
+    across = float((paths * measured).sum(dtype=torch.float64))
+    if across <= 0:
+        raise ValueError(
+            "The projections hold no attenuating object (their mean is "
+            f"{float(projection_set.projections.mean()):.3g}): are they line integrals? Raw counts "
+            "must be converted first."
+        )
+    return OperatorScale(lipschitz, across / float(paths.square().sum(dtype=torch.float64)))
 
 
 class TorchTotalVariationProblem:
@@ -41,6 +94,8 @@ class TorchTotalVariationProblem:
         Voxels x.
     device : str
         Torch device.
+    scale : OperatorScale, optional
+        As :func:`torch_operator_scale` gives it, which is called if it is not given.
 
     Attributes
     ----------
@@ -56,29 +111,22 @@ class TorchTotalVariationProblem:
 
     Notes
     -----
-    The quantities are those of :class:`~NASAM3DLib.reconstruct.iterative.TotalVariationProblem`;
-    volumes agree with its to the rounding of single precision and of the CPU's 16-bit dual.
+    The steps are those of :class:`~NASAM3DLib.reconstruct.iterative.TotalVariationProblem`; volumes
+    agree with its to the rounding of single precision and of the CPU's 16-bit dual.
     """
 
-    def __init__(self, projection_set: ProjectionSet, grid: VolumeGrid, device: str) -> None:
+    def __init__(
+        self,
+        projection_set: ProjectionSet,
+        grid: VolumeGrid,
+        device: str,
+        *,
+        scale: OperatorScale | None = None,
+    ) -> None:
         self.projection_set, self.grid, self.device = projection_set, grid, device
-        projector = TorchProjector(grid, projection_set.geometry, device)
-        paths = projector.forward(torch.ones(grid.shape_kji, device=device))
-        if float(paths.max()) <= SMALLEST_PATH_MM:
-            raise ValueError(
-                "No ray crosses the volume: its grid and the scanner geometry do not belong "
-                "together. Check the grid's centre and the isocenter."
-            )
-        self.lipschitz = float(projector.adjoint(paths).max())
+        scale = scale or torch_operator_scale(projection_set, grid, device)
+        self.lipschitz, self.mean_attenuation = scale.lipschitz, scale.mean_attenuation
         self._measured = torch.from_numpy(np.array(projection_set.projections)).to(device)
-        explained = (paths * self._measured).sum(dtype=torch.float64)
-        self.mean_attenuation = float(explained / paths.square().sum(dtype=torch.float64))
-        if self.mean_attenuation <= 0:
-            raise ValueError(
-                "The projections hold no attenuating object (their mean is "
-                f"{float(projection_set.projections.mean()):.3g}): are they line integrals? Raw "
-                "counts must be converted first."
-            )
 
     @torch.no_grad()
     def solve(
@@ -86,9 +134,11 @@ class TorchTotalVariationProblem:
         strength: float,
         phases: Sequence[Phase],
         *,
+        state: IterationState | None = None,
+        on_step: StepCallback = ignore_step,
         progress: ProgressCallback = no_progress,
     ) -> Float32Array:
-        """Iterate from zero.
+        """Iterate.
 
         Parameters
         ----------
@@ -96,8 +146,13 @@ class TorchTotalVariationProblem:
             Relative strength of total variation.
         phases : sequence of Phase
             Subset sizes and sweeps, one after the other without losing momentum.
+        state : IterationState, optional
+            Where to go on, also of a run on the CPU; changed when steps are handed over. By default
+            a volume of zeros.
+        on_step : callable
+            Called with the state about once in a second and at the end.
         progress : callable
-            Called before every subset on a CPU and before every sweep on a GPU.
+            Called before every step, on a GPU before every sweep.
 
         Returns
         -------
@@ -110,67 +165,59 @@ class TorchTotalVariationProblem:
         as a CUDA graph, which the others replay; within a sweep the host waits for nothing. The
         momentum therefore lives on the GPU as well.
         """
-        descent = _Descent(self.grid, strength * self.mean_attenuation, self.device)
-        total = sum(phase.n_sweeps for phase in phases)
-        done = 0
-        for phase in phases:
-            subsets = self._subsets(phase.views_per_subset)
-            sweep = descent.sweep(subsets, len(subsets) / self.lipschitz)
-            # Plain torch asks the GPU for sizes, which a recording cannot hold.
-            on_gpu = all(projector.kernels == "triton" for projector, _ in subsets)
-            recorded = RepeatedStep(sweep, self.device) if on_gpu else None
-            for number in range(done, done + phase.n_sweeps):
-                part = sub_progress(progress, number / total, (number + 1) / total)
-                if recorded is None or not self.device.startswith("cuda"):
-                    sweep(part)
-                    continue
-                part(STAGE, 0.0)
-                recorded()
-                # Without this the host would be done, and could not be cancelled, at once.
-                torch.cuda.synchronize()
-            done += phase.n_sweeps
-        progress(STAGE, 1.0)
-        return descent.volume.cpu().numpy().T
-
-    def _subsets(self, views_per_subset: int) -> list[tuple[TorchProjector, Tensor]]:
-        """Deal the views into interleaved subsets, in the CPU solver's order."""
+        state = state or IterationState.starting(self.grid)
+        descent = _Descent(state, strength * self.mean_attenuation, self.device)
         n_views = self.projection_set.n_views
-        n_subsets = max(1, round(n_views / views_per_subset))
+        sizes = [max(1, round(n_views / phase.views_per_subset)) for phase in phases]
+        stops = np.cumsum([n * phase.n_sweeps for n, phase in zip(sizes, phases, strict=True)])
+        total, first = int(stops[-1]), 0
+        told = time.monotonic()
+        for n_subsets, stop in zip(sizes, stops, strict=True):
+            sweep = _Sweep(descent, self._subsets(n_subsets), n_subsets / self.lipschitz)
+            while first <= descent.n_steps < stop:
+                try:
+                    progress(ITERATING, descent.n_steps / total)
+                except Cancelled:
+                    descent.hand_over(state)
+                    raise
+                sweep.go_on((descent.n_steps - first) % n_subsets)
+                if on_step is not ignore_step and time.monotonic() - told > HAND_OVER_S:
+                    descent.hand_over(state)
+                    on_step(state)
+                    told = time.monotonic()
+            first = int(stop)
+        descent.hand_over(state)
+        on_step(state)
+        progress(ITERATING, 1.0)
+        return state.volume.T
+
+    def _subsets(self, n_subsets: int) -> list[Subset]:
+        """Deal the views into interleaved subsets, in the CPU solver's order."""
         order = np.argsort(np.mod(np.arange(n_subsets) * GOLDEN, 1.0))
+        indices = np.arange(self.projection_set.n_views)
         subsets = []
         for first in order:
-            views = np.arange(first, n_views, n_subsets)
-            geometry = self.projection_set.geometry.select(views)
+            geometry = self.projection_set.geometry.select(indices[first::n_subsets])
             # Kept in the projector's own memory order.
-            measured = self._measured[first::n_subsets].permute(0, 2, 1).contiguous()
+            measured = self._measured[int(first) :: n_subsets].permute(0, 2, 1).contiguous()
             subsets.append((TorchProjector(self.grid, geometry, self.device), measured))
         return subsets
 
 
 class _Descent:
-    """The iterate, changed in place so that a recorded sweep finds it again."""
+    """The iterate on the device, changed in place so that a recorded sweep finds it again."""
 
-    def __init__(self, grid: VolumeGrid, weight: float, device: str) -> None:
-        shape = (grid.shape_kji[2], grid.shape_kji[1], grid.shape_kji[0])
-        self.volume = torch.zeros(shape, device=device)
-        self._ahead = torch.zeros(shape, device=device)
-        self._momentum = torch.ones((), dtype=torch.float64, device=device)
-        self._prox = TorchTotalVariationProx(shape, device)
+    def __init__(self, state: IterationState, weight: float, device: str) -> None:
+        self.n_steps = state.n_steps
         self._weight = weight
+        # Copies also on a CPU, where the arrays would be shared.
+        self._volume = torch.from_numpy(state.volume.copy()).to(device)
+        self._ahead = torch.from_numpy(state.ahead.copy()).to(device)
+        self._momentum = torch.tensor(state.momentum, dtype=torch.float64, device=device)
+        self._prox = TorchTotalVariationProx(tuple(self._volume.shape), device)
+        self._prox.dual.copy_(torch.from_numpy(state.dual).to(device)).div_(DUAL_UNIT)
 
-    def sweep(
-        self, subsets: list[tuple[TorchProjector, Tensor]], step: float
-    ) -> Callable[..., None]:
-        """Make a function that goes once through the subsets and reports before each."""
-
-        def once(progress: ProgressCallback = no_progress) -> None:
-            for number, (projector, measured) in enumerate(subsets):
-                progress(STAGE, number / len(subsets))
-                self._advance(projector, measured, step)
-
-        return once
-
-    def _advance(self, projector: TorchProjector, measured: Tensor, step: float) -> None:
+    def advance(self, projector: TorchProjector, measured: Tensor, step: float) -> None:
         """Do a gradient step, a proximal step and an extrapolation."""
         residual = projector.forward(self._ahead.permute(2, 1, 0)).permute(0, 2, 1) - measured
         gradient = projector.adjoint(residual.permute(0, 2, 1)).permute(2, 1, 0)
@@ -178,7 +225,45 @@ class _Descent:
         following = self._prox.apply(target, self._weight, n_iterations=INNER_ITERATIONS)
         larger = (1 + torch.sqrt(1 + 4 * self._momentum * self._momentum)) / 2
         factor = ((self._momentum - 1) / larger).float()
-        torch.sub(following, self.volume, out=self._ahead)
+        torch.sub(following, self._volume, out=self._ahead)
         self._ahead.mul_(factor).add_(following)
-        self.volume.copy_(following)
+        self._volume.copy_(following)
         self._momentum.copy_(larger)
+
+    def hand_over(self, state: IterationState) -> None:
+        """Copy to the host."""
+        state.is_whole = False
+        state.volume[...] = self._volume.cpu().numpy()
+        state.ahead[...] = self._ahead.cpu().numpy()
+        state.dual[...] = (self._prox.dual * DUAL_UNIT).round().short().cpu().numpy()
+        state.momentum = float(self._momentum)
+        state.n_steps = self.n_steps
+        state.is_whole = True
+
+
+class _Sweep:
+    """The steps of one pass over all views: one by one, or recorded as a whole on a GPU."""
+
+    def __init__(self, descent: _Descent, subsets: list[Subset], step: float) -> None:
+        self._descent, self._subsets, self._step = descent, subsets, step
+        projector = subsets[0][0]
+        # Plain torch asks the GPU for sizes, which a recording cannot hold.
+        ours = all(projector.kernels == "triton" for projector, _ in subsets)
+        on_gpu = projector.device.type == "cuda" and ours
+        self._recorded = RepeatedStep(self._whole, "cuda") if on_gpu else None
+
+    def go_on(self, number: int) -> None:
+        """Do the step of a subset, or a whole sweep if that is recorded and at its beginning."""
+        if self._recorded is None or number:
+            self._descent.advance(*self._subsets[number], self._step)
+            self._descent.n_steps += 1
+            return
+        self._recorded()
+        # Without this the host would be done, and could not be cancelled, at once.
+        torch.cuda.synchronize()
+        self._descent.n_steps += len(self._subsets)
+
+    def _whole(self) -> None:
+        """Do the steps of all subsets."""
+        for projector, measured in self._subsets:
+            self._descent.advance(projector, measured, self._step)

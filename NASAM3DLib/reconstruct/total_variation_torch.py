@@ -21,6 +21,11 @@ class TorchTotalVariationProx:
     device : str
         Torch device.
 
+    Attributes
+    ----------
+    dual : Tensor, shape (3, *shape), float32
+        The dual. All that is remembered from one call to the next.
+
     Notes
     -----
     The algorithm is that of :class:`~NASAM3DLib.reconstruct.total_variation.TotalVariationProx`.
@@ -29,10 +34,10 @@ class TorchTotalVariationProx:
     written, the neighbours' coming from the cache. Nothing waits for the GPU.
     """
 
-    def __init__(self, shape: tuple[int, int, int], device: str) -> None:
-        self._dual = torch.zeros((3, *shape), dtype=torch.float32, device=device)
-        self._ahead = torch.zeros_like(self._dual)
-        self._following = torch.zeros_like(self._dual)
+    def __init__(self, shape: tuple[int, ...], device: str) -> None:
+        self.dual = torch.zeros((3, *shape), dtype=torch.float32, device=device)
+        self._ahead = torch.zeros_like(self.dual)
+        self._following = torch.zeros_like(self.dual)
         self._triton = has_triton(device)
 
     def apply(self, image: Tensor, weight: float, *, n_iterations: int = 6) -> Tensor:
@@ -62,28 +67,28 @@ class TorchTotalVariationProx:
         if weight == 0:
             return image.clamp(min=0)
         ahead, spare, momentum = self._ahead, self._following, 1.0
-        ahead.copy_(self._dual)
+        ahead.copy_(self.dual)
         for _ in range(n_iterations):
             larger = (1 + math.sqrt(1 + 4 * momentum * momentum)) / 2
             settings = (weight, DUAL_STEP / weight, (momentum - 1) / larger)
             if self._triton:
                 from NASAM3DLib.reconstruct import kernels_cuda
 
-                kernels_cuda.dual_step(image, settings, dual=self._dual, ahead=ahead, out=spare)
+                kernels_cuda.dual_step(image, settings, dual=self.dual, ahead=ahead, out=spare)
                 ahead, spare = spare, ahead
             else:
-                _dual_step(image, settings, self._dual, ahead)
+                _dual_step(image, settings, self.dual, ahead)
             momentum = larger
         return self._primal(image, weight)
 
     def _primal(self, image: Tensor, weight: float) -> Tensor:
         """Compute the primal image of the final dual."""
         if not self._triton:
-            return _primal(image, weight, self._dual)
+            return _primal(image, weight, self.dual)
         from NASAM3DLib.reconstruct import kernels_cuda
 
         out = torch.empty_like(image)
-        kernels_cuda.primal(image, weight, dual=self._dual, out=out)
+        kernels_cuda.primal(image, weight, dual=self.dual, out=out)
         return out
 
 

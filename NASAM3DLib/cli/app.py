@@ -8,7 +8,16 @@ import typer
 from typer.core import TyperGroup
 
 from NASAM3DLib import __version__
-from NASAM3DLib.cli import demo, evaluate, info, reconstruct, segment, simulate
+from NASAM3DLib.cli import (
+    demo,
+    evaluate,
+    info,
+    reconstruct,
+    segment,
+    simulate,
+    train,
+    weights,
+)
 from NASAM3DLib.cli.errors import EXIT_CODES_HELP, EXPECTED, explain, is_debug, show
 from NASAM3DLib.cli.options import PROGRAM, Debug, Verbose
 
@@ -63,5 +72,5 @@ def common(
     """Take the options that stand before the verb."""
 
 
-for _module in (simulate, reconstruct, segment, evaluate, demo, info):
+for _module in (simulate, reconstruct, segment, evaluate, demo, weights, train, info):
     app.command(_module.NAME, help=_module.HELP)(_module.run)

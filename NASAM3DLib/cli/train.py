@@ -67,11 +67,10 @@ def run(
     if scratch and weights is not None:
         raise typer.BadParameter("give either --weights or --scratch.")
     prepare_output(output, (".pth",), force=force or resume)
-    from NASAM3DLib.reconstruct.device import choose_device
-
-    place = choose_device(device)
+    from NASAM3DLib.segment.sam_med3d.inference import torch_device
     from NASAM3DLib.segment.sam_med3d.training import Trainer, TrainingSettings, train
 
+    place = torch_device(device).type
     if precision == "auto":
         precision = "bfloat16" if place == "cuda" else "float32"
     settings = TrainingSettings(

@@ -88,13 +88,8 @@ class Predictor:
     def __init__(
         self, model: SamMed3D, *, device: Device = "auto", precision: Precision = "auto"
     ) -> None:
-        if device == "cuda" and not torch.cuda.is_available():
-            raise RuntimeError(
-                "A GPU was asked for, but torch finds no CUDA device: choose the device auto or "
-                "cpu, or install a CUDA build of PyTorch and the NVIDIA driver."
-            )
-        on_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
-        self.device = torch.device("cuda" if on_gpu else "cpu")
+        self.device = torch_device(device)
+        on_gpu = self.device.type == "cuda"
         self.precision = _chosen(precision, on_gpu=on_gpu)
         self._dtype = torch.float64 if self.precision == "float64" else torch.float32
         self.model = model.to(self.device, self._dtype).eval()
@@ -210,6 +205,32 @@ def upsampled(low: Tensor, size: int) -> Tensor:
     Tensor, shape (b, c, size, size, size)
     """
     return functional.interpolate(low, size=(size,) * 3, mode="trilinear", align_corners=False)
+
+
+def torch_device(device: Device) -> torch.device:
+    """Turn a wish into a device.
+
+    Parameters
+    ----------
+    device : {"auto", "cpu", "cuda"}
+        "auto" is a GPU if torch finds one.
+
+    Returns
+    -------
+    torch.device
+
+    Raises
+    ------
+    RuntimeError
+        If a GPU is asked for and there is none.
+    """
+    found = torch.cuda.is_available()
+    if device == "cuda" and not found:
+        raise RuntimeError(
+            "A GPU was asked for, but torch finds no CUDA device: choose the device auto or cpu, "
+            "or install a CUDA build of PyTorch and the NVIDIA driver."
+        )
+    return torch.device("cuda" if found and device != "cpu" else "cpu")
 
 
 def _chosen(precision: Precision, *, on_gpu: bool) -> Precision:

@@ -25,7 +25,7 @@ class Embedding:
     Parameters
     ----------
     features : ndarray, shape (channels, g, g, g), float32
-        The embedding, axes i, j, k behind the channels.
+        The embedding, axes i, j, k behind the channels; float64 if it was computed so.
     grid : VolumeGrid
         The region's voxels.
     weights_id : str
@@ -42,7 +42,9 @@ class Embedding:
     weights_id: str
 
     def __post_init__(self) -> None:
-        features = np.asarray(self.features, dtype=np.float32)
+        features = np.asarray(self.features)
+        if features.dtype != np.float64:
+            features = features.astype(np.float32, copy=False)
         if features.ndim != 4 or len(set(features.shape[1:])) != 1:
             raise ValueError(
                 f"Embedding.features must have shape (channels, g, g, g), got {features.shape}."

@@ -77,6 +77,23 @@ class SamMed3DOptions:
                 f'The memory of clicks must be "all" or "latest", got {self.memory!r}.'
             )
 
+    @classmethod
+    def reference(cls, weights: Path | None = None) -> SamMed3DOptions:
+        """Give the choices under which results compare with the reference's.
+
+        Parameters
+        ----------
+        weights : Path, optional
+            Checkpoint; the preferred one of the store if not given.
+
+        Returns
+        -------
+        SamMed3DOptions
+            One region, all clicks, float32. For a comparison of the network alone, density
+            guidance is to be switched off in the settings too.
+        """
+        return cls(weights, precision="float32", memory="all", extent="region")
+
 
 @dataclass(frozen=True, eq=False)
 class _Prediction:

@@ -120,7 +120,7 @@ class Predictor:
         """
         with self._running():
             features = self.model.image_encoder(self._tensor(region.image_ijk))
-        return Embedding(features[0].float().cpu().numpy(), region.grid, self.weights_id)
+        return Embedding(features[0].to("cpu", self._dtype).numpy(), region.grid, self.weights_id)
 
     def decode(
         self,
@@ -157,7 +157,7 @@ class Predictor:
             logits, _ = self.model(
                 self._tensor(embedding.features)[None], points, mask=self._tensor(mask)[None, None]
             )
-        return np.asarray(logits[0, 0].float().cpu().numpy())
+        return np.asarray(logits[0, 0].to("cpu", self._dtype).numpy())
 
     def upsampled(self, low: FloatArray) -> FloatArray:
         """Interpolate logits at the region's voxels.

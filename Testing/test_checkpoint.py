@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -230,3 +231,37 @@ def test_a_folder_that_does_not_exist_is_named_before_the_work(tmp_path: Path) -
         reconstruct(SCAN, GRID, SETTINGS, options=options)
     with pytest.raises(ValueError, match="checkpoint_interval_s must not be negative"):
         RunOptions(checkpoint_interval_s=-1.0)
+
+
+def test_the_command_line_resumes(whole: bytes, tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from NASAM3DLib.cli.app import app
+    from NASAM3DLib.reconstruct.volume_io import load_volume, save_volume
+    from NASAM3DLib.scan.io import load_projections, save_projections
+
+    save_projections(SCAN, tmp_path / "scan.npz")
+    save_volume(
+        reconstruct(SCAN, GRID, ReconstructionSettings(quality="preview")).volume,
+        tmp_path / "like.nrrd",
+    )
+    scan, grid = load_projections(tmp_path / "scan.npz"), load_volume(tmp_path / "like.nrrd").grid
+    options = RunOptions(checkpoint=tmp_path / "run.npz")
+    with pytest.raises(Cancelled):
+        reconstruct(scan, grid, SETTINGS, options=options, progress=Stop("iterating", 40))
+    words = [
+        "reconstruct",
+        "scan.npz",
+        "-o",
+        "out.nrrd",
+        "--like",
+        "like.nrrd",
+        "--correct",
+        "none",
+    ]
+    words += ["--unit", "attenuation", "--checkpoint", "run.npz", "--report", "report.json"]
+    done = CliRunner().invoke(app, [str(tmp_path / w) if "." in w else w for w in words])
+    assert done.exit_code == 0, done.stderr
+    assert json.loads((tmp_path / "report.json").read_text())["resumed_after_steps"] > 5
+    assert load_volume(tmp_path / "out.nrrd").array.tobytes() == whole
+    assert not (tmp_path / "run.npz").exists()

@@ -102,6 +102,10 @@ def run(
     report: Annotated[
         Path | None, typer.Option("--report", help="JSON file for what was done and why.")
     ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option("--checkpoint", help="File to save the run in now and then, and to resume."),
+    ] = None,
     device: Device = "auto",
     seed: Seed = 0,
     force: Force = False,
@@ -112,6 +116,7 @@ def run(
     from NASAM3DLib.cli.console import shown_progress, stdout
     from NASAM3DLib.files import write_text
     from NASAM3DLib.pipeline import reconstruct
+    from NASAM3DLib.reconstruct.running import RunOptions
     from NASAM3DLib.reconstruct.settings import ReconstructionSettings
     from NASAM3DLib.reconstruct.volume_io import save_volume
     from NASAM3DLib.scan.images import IMAGE_ENDINGS
@@ -126,8 +131,9 @@ def run(
     scan, corrections = _corrected(scan, correct, air_level, tube_kv, filter_mm)
     scan = scan if views is None else scan.sparse(views)
     grid = _grid(scan, like, spacing, shape, centre)
+    options = RunOptions(checkpoint=checkpoint)
     with shown_progress("Reconstructing") as progress:
-        done = reconstruct(scan, grid, settings, progress=progress)
+        done = reconstruct(scan, grid, settings, options=options, progress=progress)
     volume = _in_hu(done.volume, hu_air, hu_water) if unit == "HU" else done.volume
     save_volume(volume, output, force=force)
     if report is not None:

@@ -83,14 +83,24 @@ def reconstruct(
     ModuleNotFoundError
         If the method needs a package that is not installed.
     """
+    from NASAM3DLib.reconstruct.margin import find_surroundings
     from NASAM3DLib.reconstruct.running import RunOptions, Watch
 
     settings = settings or ReconstructionSettings()
     grid = grid or default_grid(projection_set.geometry)
-    watch = Watch(options or RunOptions(), projection_set, grid, settings)
     report: dict[str, Any] = {"settings": asdict(settings), "grid": str(grid), "seconds": {}}
     report["scan"] = str(projection_set.geometry)
-    watch.show_first_look(projection_set, sub_progress(progress, 0.0, FIRST_LOOK_PART))
+    # Filtered back-projection continues cut-off rows itself; the others need the surroundings.
+    surroundings = None
+    if settings.method != "fdk":
+        part = sub_progress(progress, 0.0, FIRST_LOOK_PART / 2)
+        surroundings = find_surroundings(projection_set, grid, progress=part)
+    if surroundings is not None:
+        projection_set, grid = surroundings.subtracted_from(projection_set), surroundings.grid
+    report["surroundings"] = "" if surroundings is None else str(surroundings.coarse_grid)
+    watch = Watch(options or RunOptions(), projection_set, grid, settings)
+    part = sub_progress(progress, FIRST_LOOK_PART / 2, FIRST_LOOK_PART)
+    watch.show_first_look(projection_set, part)
     if settings.method == "fdk":
         part = sub_progress(progress, FIRST_LOOK_PART, 1.0)
         volume = _filtered_back_projection(projection_set, grid, report, part)
@@ -105,7 +115,7 @@ def reconstruct(
         volume = _refined_by_field(projection_set, volume, settings, report, part)
     watch.finish()
     progress("done", 1.0)
-    return Reconstruction(volume, report)
+    return Reconstruction(volume if surroundings is None else surroundings.cropped(volume), report)
 
 
 @dataclass(frozen=True)

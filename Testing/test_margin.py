@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from analytic_objects import Ellipsoid, circular_scan, draw, project
 
+from NASAM3DLib.pipeline import reconstruct
 from NASAM3DLib.reconstruct.iterative import TotalVariationProblem
 from NASAM3DLib.reconstruct.margin import find_surroundings, with_margin
 from NASAM3DLib.reconstruct.projector import Projector
-from NASAM3DLib.reconstruct.settings import Phase
+from NASAM3DLib.reconstruct.settings import Phase, ReconstructionSettings
 from NASAM3DLib.reconstruct.volume import Volume
 from NASAM3DLib.scan.field_of_view import default_grid, lateral_reach
 from NASAM3DLib.scan.geometry import ConeBeamGeometry
@@ -188,3 +189,16 @@ def test_a_cropped_volume_keeps_its_uncertainty():
     volume = found.cropped(Volume(numbers, found.grid, uncertainty=numbers + 1))
     np.testing.assert_array_equal(volume.uncertainty, volume.array + 1)
     assert volume.array[0, 0, 0] == numbers[found.guard.before_kji]
+
+
+def test_the_road_takes_surroundings_out_by_itself():
+    grid = default_grid(TOO_SHORT, spacing_mm=5.0)
+    settings = ReconstructionSettings(tv_strength=1e-3, quality="preview")
+    done = reconstruct(scanned(TOO_SHORT), grid, settings)
+    assert done.volume.grid.same_as(grid)
+    assert done.report["surroundings"]
+    caps = (done.volume.array - draw(LONG_BODY, grid, 2))[[0, -1]] / LONG_BODY[0].value
+    assert np.abs(caps.mean()) < 0.05
+    whole = circular_scan(8, detector=(200, 110), pixel_mm=4.0)
+    inside = VolumeGrid.centred((70, 40, 40), 6.0)
+    assert reconstruct(scanned(whole), inside, settings).report["surroundings"] == ""

@@ -109,8 +109,8 @@ def calibrate(
 
     Notes
     -----
-    A given value is used as it is. The estimate of water is good to about 20 HU in a body with
-    enough muscle or organs, to 100 HU where noise hides their peak, and meaningless in a tooth:
+    A given value is used as it is. The estimate of water is good to about 10 HU in a body with
+    enough muscle or organs, to 90 HU where noise hides their peak, and meaningless in a tooth:
     measure water where it matters.
     """
     if volume.quantity == "HU":

@@ -8,9 +8,10 @@ from analytic_objects import Ellipsoid, circular_scan, draw, project
 
 from NASAM3DLib.progress import Cancelled
 from NASAM3DLib.reconstruct.analytic import reconstruct_fdk
-from NASAM3DLib.reconstruct.iterative import TotalVariationProblem
+from NASAM3DLib.reconstruct.iterative import TotalVariationProblem, operator_scale
+from NASAM3DLib.reconstruct.projector import Projector
 from NASAM3DLib.reconstruct.settings import PHASES, Phase, ReconstructionSettings
-from NASAM3DLib.reconstruct.total_variation import TotalVariationProx
+from NASAM3DLib.reconstruct.total_variation import INNER_ITERATIONS, TotalVariationProx
 from NASAM3DLib.reconstruct.tuning import (
     DEFAULT_STRENGTH,
     choose_strength,
@@ -74,6 +75,29 @@ def test_proximal_step_keeps_mean_and_sign_and_is_identity_at_zero():
         prox.apply(b, -1.0)
 
 
+def test_the_fused_step_is_proximal_step_and_extrapolation():
+    b, weight = noisy_block() + 1.0, 0.08
+    plain, fused = TotalVariationProx(b.shape), TotalVariationProx(b.shape)
+    before = noisy_block(3)
+    volume, ahead = before.copy(), np.empty_like(before)
+    expected = plain.apply(b, weight, n_iterations=INNER_ITERATIONS)
+    fused.advance(b, weight, volume, ahead=ahead, extrapolation=0.7)
+    np.testing.assert_array_equal(volume, expected)
+    np.testing.assert_allclose(ahead, expected + 0.7 * (expected - before), atol=1e-6)
+    np.testing.assert_array_equal(fused.dual, plain.dual)
+
+
+def test_a_warm_start_goes_on_where_it_was():
+    b, weight = noisy_block(), 0.08
+    best = objective(TotalVariationProx(b.shape).apply(b, weight, n_iterations=400), b, weight)
+    cold = TotalVariationProx(b.shape)
+    first = objective(cold.apply(b, weight, n_iterations=3), b, weight) - best
+    warm = TotalVariationProx(b.shape, cold.dual.copy())
+    for _ in range(10):
+        x = warm.apply(b, weight, n_iterations=3)
+    assert objective(x, b, weight) - best < 0.1 * first
+
+
 @pytest.fixture(scope="module")
 def scan():
     geometry = circular_scan(24, detector=(64, 80), pixel_mm=4.0)
@@ -110,6 +134,27 @@ def test_mean_attenuation_of_a_constant_is_that_constant():
     constant = forward_project(np.full(GRID.shape_kji, 0.017), GRID, geometry)
     problem = TotalVariationProblem(ProjectionSet(constant, geometry), GRID)
     assert problem.mean_attenuation == pytest.approx(0.017, rel=1e-4)
+
+
+def test_a_given_scale_saves_measuring_it(scan):
+    projection_set, _ = scan
+    scale = operator_scale(projection_set, GRID)
+    problem = TotalVariationProblem(projection_set, GRID)
+    assert (problem.lipschitz, problem.mean_attenuation) == (
+        scale.lipschitz,
+        scale.mean_attenuation,
+    )
+    given = TotalVariationProblem(projection_set, GRID, scale)
+    phases = (Phase(6, 1),)
+    np.testing.assert_array_equal(given.solve(1e-3, phases), problem.solve(1e-3, phases))
+    # L bounds the largest eigenvalue, which power iteration approaches from below.
+    projector = Projector(GRID, projection_set.geometry)
+    x = np.ones(GRID.shape_kji, dtype=np.float32)
+    for _ in range(5):
+        x = projector.adjoint(projector.forward(x))
+        largest = float(np.linalg.norm(x.astype(np.float64)))
+        x = x / np.float32(largest)
+    assert 0.2 * scale.lipschitz < largest <= scale.lipschitz
 
 
 def test_a_grid_beside_the_beam_and_empty_projections_are_refused(scan):

@@ -230,18 +230,76 @@ def test_three_balls_appear_where_the_geometry_says():
             np.testing.assert_allclose(found, scan.project_points(view, centre), atol=0.1)
 
 
-def test_result_does_not_depend_on_the_number_of_threads():
-    grid, scan = GRIDS["aligned"], SCANS["cone"]
+@pytest.mark.parametrize("name", ["cone", "tilted detector"])
+def test_result_does_not_depend_on_the_number_of_threads(name):
+    grid, scan = GRIDS["aligned"], SCANS[name]
     random = np.random.default_rng(6)
+    x = random.random(grid.shape_kji, dtype=np.float32)
     y = random.random(scan.projections_shape, dtype=np.float32)
-    both = back_project(y, grid, scan)
+    both = forward_project(x, grid, scan), back_project(y, grid, scan)
     before = numba.get_num_threads()
     numba.set_num_threads(1)
     try:
-        single = back_project(y, grid, scan)
+        single = forward_project(x, grid, scan), back_project(y, grid, scan)
     finally:
         numba.set_num_threads(before)
-    np.testing.assert_array_equal(single, both)
+    np.testing.assert_array_equal(single[0], both[0])
+    np.testing.assert_array_equal(single[1], both[1])
+
+
+@pytest.mark.parametrize("name", ["cone", "tilted detector"])
+def test_small_chunks_yield_often_and_change_no_bit(name, monkeypatch):
+    grid, scan = GRIDS["aligned"], SCANS[name]
+    projector = Projector(grid, scan)
+    random = np.random.default_rng(8)
+    x = random.random(grid.shape_kji, dtype=np.float32)
+    y = random.random(scan.projections_shape, dtype=np.float32)
+    forward, back = projector.forward(x), projector.adjoint(y)
+    monkeypatch.setattr("NASAM3DLib.reconstruct.projector.MOST_SAMPLES", 7 * 48 * 64 * 32)
+    seen = []
+    chunked = projector.forward(x, progress=lambda stage, fraction: seen.append(fraction))
+    assert seen == [0.0, 7 / 20, 14 / 20]
+    np.testing.assert_array_equal(chunked, forward)
+    seen.clear()
+    chunked = projector.adjoint(y, progress=lambda stage, fraction: seen.append(fraction))
+    assert len(seen) == 3 * (2 if projector.separable else 3)
+    assert seen == sorted(seen)
+    np.testing.assert_array_equal(chunked, back)
+
+
+@pytest.mark.parametrize("name", ["cone", "tilted detector"])
+def test_given_memory_is_used_and_overwritten(name):
+    grid, scan = GRIDS["aligned"], SCANS[name]
+    projector = Projector(grid, scan)
+    x = np.random.default_rng(9).random(grid.shape_kji, dtype=np.float32)
+    images = projector.forward(x)
+    back = projector.adjoint(images)
+    again = projector.forward(np.ones(grid.shape_kji))
+    assert np.shares_memory(projector.forward(x, out=again), again)
+    np.testing.assert_array_equal(again, images)
+    volume = projector.adjoint(np.ones_like(images))
+    assert np.shares_memory(projector.adjoint(images, out=volume), volume)
+    np.testing.assert_array_equal(volume, back)
+    with pytest.raises(ValueError, match="memory order that the same method returns"):
+        projector.adjoint(images, out=np.zeros(grid.shape_kji, dtype=np.float32))
+    with pytest.raises(ValueError, match="out must be a float32 array of shape"):
+        projector.forward(x, out=again.astype(np.float64))
+
+
+def test_rays_that_graze_borders_keep_the_transpose_exact():
+    # The detector is inside the grid and the source beside it: runs begin, end and cross borders.
+    random = np.random.default_rng(10)
+    poses = []
+    for _ in range(6):
+        source = np.append(random.uniform(-70, 70, 3), 1.0)
+        poses.append((source, *(random.uniform(-40, 40, 3), *random.uniform(-6, 6, (2, 3)))))
+    scan = ConeBeamGeometry(
+        *(np.array(part) for part in zip(*poses, strict=True)), detector_shape=(11, 13)
+    )
+    projector = Projector(GRIDS["oblique"], scan)
+    assert not projector.separable
+    assert relative_mismatch(projector, 11) < 1e-6
+    assert projector.forward(np.ones(GRIDS["oblique"].shape_kji)).max() > 30.0
 
 
 def test_wrong_shapes_are_named():

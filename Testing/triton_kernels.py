@@ -140,15 +140,15 @@ def compile_all() -> dict[str, dict[str, int]]:
     }
     results = {}
     for kernel, constants in blocks.items():
-        # An axis with a single voxel reaches the compiler as a constant.
-        for flat in ({}, {"n_k": 1} if "n_k" in kernel.arg_names else {"n_0": 1}):
+        # A size of one, as of a volume with a single plane, reaches the compiler as a constant.
+        for flat in ({}, {name: 1 for name in kernel.arg_names if name.startswith("n_")}):
             known = {**constants, **flat}
             signature = {name: kind_of(name, known) for name in kernel.arg_names}
             for capability in CAPABILITIES if not flat else CAPABILITIES[-1:]:
                 source = ASTSource(kernel, signature, constexprs=known)
                 made = compile(source, target=GPUTarget("cuda", capability, 32))
                 text = made.asm["ptx"]
-                name = f"{kernel.__name__}, sm_{capability}{', one plane' if flat else ''}"
+                name = f"{kernel.__name__}, sm_{capability}{', sizes of one' if flat else ''}"
                 atomics = text.count("atom.") + text.count("red.global")
                 results[name] = {
                     "machine code": len(made.asm["cubin"]),

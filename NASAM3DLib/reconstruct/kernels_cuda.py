@@ -207,10 +207,13 @@ def _dual_step(
     n_2,
     block: tl.constexpr,
 ):
-    """Primal image, gradient, projection on the unit ball and extrapolation in one pass."""
+    """Primal image, gradient, projection on the unit ball and extrapolation in one pass.
+
+    A voxel's number fits 32 bits, whose divisions are fast; its place in the dual may not.
+    """
     n = tl.cast(n_0, tl.int64) * n_1 * n_2
-    at = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
-    known = at < n
+    at = tl.program_id(0) * block + tl.arange(0, block)
+    known = at < n_0 * n_1 * n_2
     k = at % n_2
     j = (at // n_2) % n_1
     i = at // (n_1 * n_2)
@@ -244,8 +247,8 @@ def _dual_step(
 def _primal(b, dual, out, weight, n_0, n_1, n_2, block: tl.constexpr):
     """Compute the primal image of a dual."""
     n = tl.cast(n_0, tl.int64) * n_1 * n_2
-    at = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
-    known = at < n
+    at = tl.program_id(0) * block + tl.arange(0, block)
+    known = at < n_0 * n_1 * n_2
     k = at % n_2
     j = (at // n_2) % n_1
     i = at // (n_1 * n_2)

@@ -23,7 +23,7 @@ GRID = VolumeGrid.centred((12, 64, 64), 2.5, centre_ras=(0.0, 0.0, 5.0))
 def mean_inside(arc_deg: float, parallel: bool, **orbit: object) -> tuple[float, float]:
     """Reconstruct a sphere; give mean inside and mean magnitude outside, relative to the truth."""
     scan = circular_scan(
-        180, arc_deg=arc_deg, detector=(80, 160), pixel_mm=2.0, parallel=parallel, **orbit
+        120, arc_deg=arc_deg, detector=(64, 160), pixel_mm=2.0, parallel=parallel, **orbit
     )
     array = reconstruct_fdk(ProjectionSet(project([SPHERE], scan), scan), GRID, hann_cutoff=0)
     k, j, i = np.indices(GRID.shape_kji)
@@ -225,8 +225,8 @@ def test_an_object_wider_than_the_field_of_view_has_no_bright_rim(parallel, n_co
 
 
 @pytest.mark.parametrize("parallel", [False, True], ids=["cone", "parallel"])
-@pytest.mark.parametrize("arc_deg", [180.0, 194.0, 220.0, 360.0, -180.0, -220.0, -360.0])
-def test_short_scans_in_both_directions(arc_deg, parallel):
+@pytest.mark.parametrize("arc_deg", [194.0, -180.0, -220.0, -360.0])
+def test_short_scans_and_scans_the_other_way_round(arc_deg, parallel):
     # 194 degrees is half a turn plus the fan that the sphere fills.
     inside, outside = mean_inside(arc_deg, parallel)
     missing = 0.04 if abs(arc_deg) == 180.0 and not parallel else 0.005

@@ -114,10 +114,10 @@ def test_the_margin_holds_the_grid_and_crops_back_to_it():
 
 
 def test_an_object_that_goes_on_above_and_below_leaves_the_end_caps_alone():
-    scan, grid = scanned(TOO_SHORT), default_grid(TOO_SHORT, spacing_mm=3.0)
+    scan, grid = scanned(TOO_SHORT), default_grid(TOO_SHORT, spacing_mm=4.5)
     plain, _, plain_caps = errors(scan, grid, with_surroundings=False)
     ours, _, caps = errors(scan, grid, with_surroundings=True)
-    assert plain_caps > 0.5
+    assert plain_caps > 0.2
     assert abs(caps) < 0.02
     assert ours < 0.1 * plain
 

@@ -10,16 +10,21 @@ import tifffile
 from NASAM3DLib.evaluate.metrics import relative_held_out_error, rmse
 from NASAM3DLib.evaluate.tables import Column, Table
 from NASAM3DLib.pipeline import reconstruct
+from NASAM3DLib.reconstruct.margin import find_surroundings
 from NASAM3DLib.reconstruct.projector import Projector
 from NASAM3DLib.reconstruct.settings import ReconstructionSettings
 from NASAM3DLib.reconstruct.volume import Volume
 from NASAM3DLib.scan.alignment import rotation_centre_column, with_rotation_centre
+from NASAM3DLib.scan.corrections import CorrectionSettings, correct
 from NASAM3DLib.scan.geometry import ConeBeamGeometry
 from NASAM3DLib.scan.grid import VolumeGrid
 from NASAM3DLib.scan.orbit import CircularOrbit
 from NASAM3DLib.scan.projections import ProjectionSet, line_integrals
 
 FIRST_ANGLE_DEG, STEP_DEG = -88.2, 2.0
+
+AIR_LEVEL = 0.32
+"""By which flat field and scan differ in all views, see docs/corrections.md."""
 
 
 def diamond_scan(data: Path) -> ProjectionSet:
@@ -40,13 +45,14 @@ def diamond_scan(data: Path) -> ProjectionSet:
 
 def measured_table(data: Path) -> tuple[Table, dict[str, Volume]]:
     """Reconstruct from every fourth view and predict the views between."""
-    scan = diamond_scan(data)
+    scan, _ = correct(diamond_scan(data), CorrectionSettings(air_level=AIR_LEVEL))
     kept = np.arange(0, scan.n_views, 4)
     # The last view repeats the first one from behind; it is left out on both sides.
     unseen = np.setdiff1d(np.arange(scan.n_views - 1), kept)
     held_out = scan.select(unseen)
     grid = VolumeGrid.centred((135, 160, 160), 1.0)
     projector = Projector(grid, held_out.geometry)
+    surroundings = find_surroundings(scan.select(kept), grid)
     rows, volumes = [], {}
     for name, settings in (
         ("FBP", ReconstructionSettings(method="fdk")),
@@ -55,6 +61,9 @@ def measured_table(data: Path) -> tuple[Table, dict[str, Volume]]:
     ):
         result = reconstruct(scan.select(kept), grid, settings)
         predicted = projector.forward(result.volume.array)
+        # Filtered back-projection leaves what is outside in the volume, the others take it out.
+        if settings.method != "fdk" and surroundings is not None:
+            predicted = predicted + surroundings.line_integrals(held_out.geometry, outside=grid)
         rms = rmse(predicted, held_out.projections)
         share = relative_held_out_error(predicted, held_out.projections)
         rows.append((name, rms, 100 * share, result.report["returned"]))

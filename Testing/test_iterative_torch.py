@@ -192,6 +192,7 @@ def test_devices_are_chosen_and_described(monkeypatch):
     with pytest.raises(RuntimeError, match="torch finds no CUDA device"):
         choose_solver_device("cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(device_module, "may_have_gpu", lambda: True)
     assert choose_solver_device("auto") == "cuda"
     assert choose_solver_device("cpu") == "cpu"
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda index: (6 * 2**30, 8 * 2**30))
@@ -200,9 +201,25 @@ def test_devices_are_chosen_and_described(monkeypatch):
 
 
 def test_without_torch_the_solver_stays_on_the_cpu(monkeypatch):
+    def missing(name: str) -> str:
+        raise device_module.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(device_module.metadata, "version", missing)
     monkeypatch.setattr(device_module, "find_spec", lambda name: None)
     assert choose_solver_device("auto") == "cpu"
     assert not has_triton("cuda")
+
+
+def test_a_gpu_is_looked_for_only_where_there_may_be_one(monkeypatch, tmp_path):
+    driver = tmp_path / "nvidiactl"
+    monkeypatch.setattr(device_module, "DRIVER_FILES", (str(driver),))
+    monkeypatch.setattr(device_module.sys, "platform", "linux")
+    monkeypatch.setattr(device_module.metadata, "version", lambda name: "2.13.0")
+    assert not device_module.may_have_gpu()
+    driver.touch()
+    assert device_module.may_have_gpu()
+    monkeypatch.setattr(device_module.metadata, "version", lambda name: "2.13.0+cpu")
+    assert not device_module.may_have_gpu()
 
 
 @pytest.mark.gpu

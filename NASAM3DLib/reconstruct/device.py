@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Callable
+from ctypes.util import find_library
+from importlib import metadata
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from NASAM3DLib.reconstruct.settings import Device
@@ -16,6 +20,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 GIB = 2**30
+
+DRIVER_FILES = ("/dev/nvidiactl", "/dev/nvidia0", "/proc/driver/nvidia/version", "/dev/dxg")
+"""Any of these exists where an NVIDIA driver is loaded; the last one under WSL."""
 
 
 def choose_device(device: Device) -> str:
@@ -79,9 +86,28 @@ def choose_solver_device(device: Device) -> str:
     RuntimeError
         If a GPU was asked for and there is none that torch can use.
     """
-    if device != "cuda" and find_spec("torch") is None:
+    if device == "cpu" or (device == "auto" and not may_have_gpu()):
         return "cpu"
     return choose_device(device)
+
+
+def may_have_gpu() -> bool:
+    """Tell cheaply whether it is worth the seconds of importing torch to look for a GPU.
+
+    Returns
+    -------
+    bool
+        False if torch is missing or built for the CPU only, or no NVIDIA driver is loaded.
+    """
+    try:
+        version = metadata.version("torch")
+    except metadata.PackageNotFoundError:
+        return False
+    if version.endswith("+cpu"):
+        return False
+    if sys.platform == "win32":
+        return find_library("nvcuda") is not None
+    return any(Path(name).exists() for name in DRIVER_FILES)
 
 
 def describe_device(device: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
@@ -14,6 +16,7 @@ from sam_med3d_scene import BALL, GRID, THREE, VOLUME, tiny_predictor  # noqa: E
 from NASAM3DLib.progress import Cancelled  # noqa: E402
 from NASAM3DLib.reconstruct.volume import Volume  # noqa: E402
 from NASAM3DLib.scan.grid import VolumeGrid  # noqa: E402
+from NASAM3DLib.segment.mask import Mask  # noqa: E402
 from NASAM3DLib.segment.prompts import Prompts  # noqa: E402
 from NASAM3DLib.segment.sam_med3d.checkpoint import save_checkpoint  # noqa: E402
 from NASAM3DLib.segment.sam_med3d.embedding import Embedding  # noqa: E402
@@ -22,7 +25,16 @@ from NASAM3DLib.segment.sam_med3d.engine import (  # noqa: E402
     SamMed3DSegmenter,
 )
 from NASAM3DLib.segment.sam_med3d.inference import Predictor  # noqa: E402
-from NASAM3DLib.segment.sam_med3d.model import build_sam_med3d  # noqa: E402
+from NASAM3DLib.segment.sam_med3d.model import (  # noqa: E402
+    build_sam_med3d,
+    empty_sam_med3d,
+    fill_parameters,
+)
+from NASAM3DLib.segment.sam_med3d.reference import (  # noqa: E402
+    ReferenceProtocol,
+    centre_click,
+    evaluated_masks,
+)
 from NASAM3DLib.segment.sam_med3d.session import VolumeSession  # noqa: E402
 from NASAM3DLib.segment.segmenter import (  # noqa: E402
     SegmentationSettings,
@@ -224,3 +236,42 @@ def test_weights_of_another_size_are_refused(tmp_path):
     segmenter = SamMed3DSegmenter(ALONE, SamMed3DOptions(weights=path))
     with pytest.raises(ValueError, match="does not fit SAM-Med3D of this size"):
         segmenter.set_volume(VOLUME)
+
+
+def test_the_references_evaluation_finds_what_a_network_sees(thresholding):
+    grid = VolumeGrid.centred((40, 44, 48), (1.8, 1.6, 2.0), centre_ras=(3.0, -2.0, 5.0))
+    ball = distance_from(grid, (9, 4, 0)) < 15
+    volume = Volume(np.where(ball, 300, 10).astype(np.float32), grid, "HU")
+    rng = np.random.default_rng(233)
+    protocol = ReferenceProtocol(n_clicks=3)
+    target = Mask(ball, grid)
+    masks = evaluated_masks(thresholding, volume, target, draw=rng.integers, protocol=protocol)
+    assert [dice(mask.array, ball) > 0.9 for mask in masks] == [True] * 3
+    assert masks[0].grid is grid
+    nothing = Mask(np.zeros_like(ball), grid)
+    (empty,) = evaluated_masks(thresholding, volume, nothing, draw=rng.integers)
+    assert empty.n_voxels == 0
+    with pytest.raises(ValueError, match="must lie on the volume's grid"):
+        evaluated_masks(thresholding, volume, Mask(BALL, GRID), draw=rng.integers)
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        ReferenceProtocol(n_clicks=0)
+    assert centre_click(128).voxels_ijk.tolist() == [[64, 64, 64]]
+
+
+@pytest.mark.slow
+def test_full_size_from_the_file_to_the_mask(tmp_path):
+    model = fill_parameters(empty_sam_med3d().to_empty(device="cpu"))
+    path = tmp_path / "turbo.pth"
+    save_checkpoint(model, path)
+    assert path.stat().st_size == pytest.approx(402e6, rel=0.01)
+    del model
+    options = SamMed3DOptions(weights=path, extent="region")
+    segmenter = SamMed3DSegmenter(SegmentationSettings(), options)
+    segmenter.set_volume(VOLUME)
+    one = Prompts(THREE.points_ras[:1], THREE.labels[:1])
+    begin = time.process_time()
+    assert segmenter.predict(one).disagreements(one) == []
+    middle = time.process_time()
+    assert segmenter.predict(THREE).disagreements(THREE) == []
+    # Two more clicks are two runs of the decoder, and no run of the encoder.
+    assert time.process_time() - middle < middle - begin

@@ -215,3 +215,26 @@ def test_without_opposite_views_the_axis_must_be_given():
     cone = circular_scan(4)
     with pytest.raises(ValueError, match="parallel beam"):
         rotation_centre_column(ProjectionSet(np.zeros(cone.projections_shape), cone))
+
+
+@pytest.mark.parametrize("parallel", [False, True], ids=["cone", "parallel"])
+@pytest.mark.parametrize("shift_mm", [-90.0, 90.0])
+def test_a_full_turn_with_a_shifted_detector_sees_farther(parallel, shift_mm):
+    # Every point of the wider circle is on the detector in at least half of the views.
+    scan = circular_scan(
+        60, detector=(16, 60), parallel=parallel, detector_offset_mm=(0.0, shift_mm)
+    )
+    centred = circular_scan(60, detector=(16, 60), parallel=parallel)
+    half_width = default_grid(scan).shape_kji[2] * default_grid(scan).spacing_mm[0] / 2
+    assert half_width > 1.6 * default_grid(centred).shape_kji[2] * (
+        default_grid(centred).spacing_mm[0] / 2
+    )
+    around = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+    border = (half_width - 3) * np.stack([np.cos(around), np.sin(around), 0 * around], axis=1)
+    columns = np.stack([scan.project_points(view, border)[:, 1] for view in range(60)])
+    seen = (columns > -0.5) & (columns < 59.5)
+    assert seen.mean(axis=0).min() > 0.4
+    half_turn = circular_scan(
+        60, arc_deg=180.0, detector=(16, 60), parallel=parallel, detector_offset_mm=(0.0, shift_mm)
+    )
+    assert default_grid(half_turn).same_as(default_grid(centred))

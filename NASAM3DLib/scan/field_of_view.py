@@ -152,6 +152,8 @@ def default_grid(geometry: ConeBeamGeometry, *, spacing_mm: float | None = None)
     rows, columns = geometry.detector_shape
     centre = _meeting_point(geometry)
     widened = _radius_of_shifted_detector(geometry)
+    normals = np.cross(geometry.detector_u_ras, geometry.detector_v_ras)
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
     widths, heights, pixels = [], [], []
     for view in range(geometry.n_views):
         source, detector = geometry.sources_ras[view], geometry.detector_centres_ras[view]
@@ -159,7 +161,8 @@ def default_grid(geometry: ConeBeamGeometry, *, spacing_mm: float | None = None)
         pixel_u = float(np.linalg.norm(geometry.detector_u_ras[view]))
         half_width, half_height = columns * pixel_u / 2, rows * pixel_v / 2
         if source[3]:
-            far = float(np.linalg.norm(detector - source[:3]))
+            # The distance to the plane: a shifted detector's centre is farther away.
+            far = float(abs((detector - source[:3]) @ normals[view]))
             near = float(np.linalg.norm(centre - source[:3]))
             radius = widened or near * np.sin(np.arctan(half_width / far))
             widths.append(2 * radius)

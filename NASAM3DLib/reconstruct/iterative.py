@@ -218,6 +218,7 @@ class SubsetStep:
         residual -= measured
         part = sub_progress(progress, 0.5, 1.0)
         projector.adjoint(residual, out=self._gradient.T, progress=part)
+        part(ITERATING, 1.0)
         state.is_whole = False
         kernels_tv.descend(self._gradient, np.float32(step), state.ahead)
         larger = (1 + math.sqrt(1 + 4 * state.momentum * state.momentum)) / 2

@@ -177,3 +177,22 @@ def descend(gradient: Any, step: Any, ahead: Any) -> None:
         for j in range(gradient.shape[1]):
             for k in range(gradient.shape[2]):
                 target[j, k] = source[j, k] - step * target[j, k]
+
+
+@nb.njit(parallel=True, **OPTIONS)
+def block_means(volume: Any, factor: int, out: Any) -> None:
+    """Fill ``out[k, j, i]`` with means over cubes of ``factor`` voxels of ``volume[i, j, k]``."""
+    n_k, n_j, n_i = out.shape
+    share = np.float32(1.0 / factor**3)
+    for i in nb.prange(n_i):
+        sums = np.empty(n_k, np.float32)
+        for j in range(n_j):
+            sums[:] = np.float32(0.0)
+            for a in range(i * factor, (i + 1) * factor):
+                for b in range(j * factor, (j + 1) * factor):
+                    line = volume[a, b]
+                    for k in range(n_k):
+                        for c in range(factor):
+                            sums[k] += line[k * factor + c]
+            for k in range(n_k):
+                out[k, j, i] = sums[k] * share

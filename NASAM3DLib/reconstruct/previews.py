@@ -134,11 +134,10 @@ def thinned(array: npt.NDArray[np.float32], grid: VolumeGrid) -> Volume:
     n_k, n_j, n_i = (n // factor for n in grid.shape_kji)
     if factor == 1 or min(n_k, n_j, n_i) < 1:
         return Volume(np.array(array, order="C"), grid)
-    means = np.zeros((n_k, n_j, n_i), dtype=np.float32)
-    # Strided sums, one for each place in the cube, need no large temporary array.
-    for k, j, i in np.ndindex(factor, factor, factor):
-        means += array[k::factor, j::factor, i::factor][:n_k, :n_j, :n_i]
-    means /= np.float32(factor**3)
+    from NASAM3DLib.reconstruct import kernels_tv
+
+    means = np.empty((n_k, n_j, n_i), dtype=np.float32)
+    kernels_tv.block_means(np.ascontiguousarray(array.transpose(2, 1, 0)), factor, means)
     affine = np.array(grid.ijk_to_ras)
     affine[:3, 3] = grid.to_ras(((factor - 1) / 2,) * 3)
     affine[:3, :3] *= factor

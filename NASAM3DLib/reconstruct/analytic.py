@@ -33,6 +33,9 @@ FloatArray = npt.NDArray[np.float64]
 VIEWS_PER_CHUNK = 32
 """Views filtered at a time, so that padded spectra of long scans stay small."""
 
+VOXELS_PER_CHUNK = 70_000_000
+"""Voxels times views that are back-projected at a time, so that cancelling is heard soon."""
+
 
 def reconstruct_fdk(
     projection_set: ProjectionSet,
@@ -97,9 +100,10 @@ def reconstruct_fdk(
 
     from NASAM3DLib.reconstruct.kernels_fdk import backproject_weighted
 
-    for begin in range(0, geometry.n_views, VIEWS_PER_CHUNK):
+    size = max(1, min(VIEWS_PER_CHUNK, VOXELS_PER_CHUNK // out.size))
+    for begin in range(0, geometry.n_views, size):
         progress("filtered back-projection", begin / geometry.n_views)
-        chunk = slice(begin, begin + VIEWS_PER_CHUNK)
+        chunk = slice(begin, begin + size)
         rows = tails.extend(projection_set.projections[chunk], views=chunk)
         filtered = _filter_rows(rows * cosine * redundancy[chunk], response)
         filtered *= steps[chunk, None, None].astype(np.float32)

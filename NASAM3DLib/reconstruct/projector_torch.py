@@ -173,14 +173,14 @@ class TorchProjector:
     def _apply_adjoint(self, projections: Tensor) -> Tensor:
         """Back-project without recording gradients."""
         values = _floating(projections).permute(0, 2, 1).contiguous()
-        out = values.new_zeros(self._shape_ijk)
+        out = values.new_empty(self._shape_ijk)
         if self._takes_triton(values):
             from NASAM3DLib.reconstruct import kernels_cuda
 
             tables = {name: self._tables[name] for name in ("sheets", "spans", "inverse")}
             kernels_cuda.adjoint(values * self._lengths(), **tables, out=out)
         else:
-            flat, sums = values.reshape(-1), out.reshape(-1)
+            flat, sums = values.reshape(-1), out.zero_().reshape(-1)
             for rays, voxels, weights in self._crossings(values.dtype):
                 products = flat[rays][:, None, None] * weights
                 sums.index_add_(0, voxels.reshape(-1), products.reshape(-1))

@@ -24,6 +24,7 @@ from NASAM3DLib.segment.components import bounding_box
 from NASAM3DLib.segment.prompts import POSITIVE, Prompts
 from NASAM3DLib.segment.region_box import lattice_grid
 from NASAM3DLib.segment.sam_med3d.canonical import Triple
+from NASAM3DLib.segment.sam_med3d.config import UPSCALING
 from NASAM3DLib.segment.sam_med3d.inference import ClickedVoxels
 from NASAM3DLib.segment.sam_med3d.paste import sample_on
 from NASAM3DLib.segment.sam_med3d.session import (
@@ -189,11 +190,15 @@ def _low_start(canvas: _Canvas, tile: PlacedRegion, size: int) -> FloatArray:
 
 
 def _deepest(found: BoolArray) -> IndexArray:
-    """Find the voxel farthest from the surface of an object, and from the box's border."""
+    """Find a voxel far from the surface of an object, and from the box's border."""
     from scipy.ndimage import distance_transform_edt
 
-    depth = distance_transform_edt(np.pad(found, 1))[1:-1, 1:-1, 1:-1]
-    return np.array(np.unravel_index(int(np.argmax(depth)), depth.shape))
+    # Every fourth voxel is as fine as the mask that the network makes, at a fiftieth of the time.
+    thinned = found[::UPSCALING, ::UPSCALING, ::UPSCALING]
+    if not thinned.any():
+        return np.asarray(np.argwhere(found)[np.count_nonzero(found) // 2])
+    depth = distance_transform_edt(np.pad(thinned, 1))[1:-1, 1:-1, 1:-1]
+    return UPSCALING * np.array(np.unravel_index(int(np.argmax(depth)), depth.shape))
 
 
 def _overlap(

@@ -13,8 +13,8 @@ NAME = "train"
 HELP = help_of(
     "Fine-tune a network on generated patients, without labels of anybody's.",
     "The checkpoint is written now and then, in the layout of the public one; --resume continues "
-    "it. Meant for a machine with a GPU: the defaults want about 24 GB of its memory, less with "
-    '--recompute. Afterwards: "weights install FILE --name tuned" and "weights use tuned".',
+    "it. Meant for a machine with a GPU; --recompute and a smaller --batch save its memory. "
+    'Afterwards: "weights install FILE --name tuned" and "weights use tuned".',
     "train sam-med3d -o tuned.pth",
     "train sam-med3d -o tuned.pth --resume",
     "train sam-med3d -o own.pth --scratch --rate 8e-4",

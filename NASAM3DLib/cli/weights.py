@@ -84,7 +84,7 @@ def _list(store: Any) -> None:
         if record.name not in CATALOGUE:
             state = _state(record.name, stored, preferred)
             rows.append((record.name, state, record.size_bytes / 1e6, f"from {record.source}"))
-    columns = tuple(Column(title) for title in ("name", "state", "MB", "what"))
+    columns = (Column("name"), Column("state"), Column("MB", 1), Column("what"))
     stdout().print(to_rich(Table(columns, tuple(rows))))
     stdout().print(f"Folder: {store.folder}", markup=False)
 

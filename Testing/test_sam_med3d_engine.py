@@ -113,6 +113,16 @@ def test_where_the_network_knows_nothing_the_density_decides():
     assert attention.max() > 0.9
 
 
+def test_uncertainty_does_not_widen_the_guidance():
+    ignorant = Ignorant(build_sam_med3d(TINY), device="cpu")
+    certain = engine(ignorant, SegmentationSettings())
+    uncertain = SamMed3DSegmenter(SegmentationSettings(), predictor=ignorant)
+    spread = np.full(GRID.shape_kji, 50, dtype=np.float32)
+    uncertain.set_volume(Volume(VOLUME.array, GRID, "HU", spread))
+    masks = [segmenter.predict(THREE).array for segmenter in (certain, uncertain)]
+    np.testing.assert_array_equal(*masks)
+
+
 class Thresholding(Predictor):
     """Sees what is bright: a stand-in for a network that works."""
 

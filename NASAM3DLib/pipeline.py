@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
-from NASAM3DLib.progress import Cancelled, ProgressCallback, no_progress, sub_progress
-from NASAM3DLib.reconstruct.settings import FIELD_STEPS, PHASES, ReconstructionSettings
+from NASAM3DLib.progress import ProgressCallback, no_progress, sub_progress
+from NASAM3DLib.reconstruct.settings import ReconstructionSettings
 from NASAM3DLib.reconstruct.volume import Volume
 from NASAM3DLib.scan.field_of_view import default_grid
 from NASAM3DLib.scan.grid import VolumeGrid
@@ -20,8 +16,7 @@ from NASAM3DLib.segment.prompts import Prompts
 from NASAM3DLib.segment.segmenter import SegmentationSettings, make_segmenter
 
 if TYPE_CHECKING:
-    from NASAM3DLib.reconstruct.running import RunOptions, Watch
-    from NASAM3DLib.reconstruct.tuning import StrengthChoice
+    from NASAM3DLib.reconstruct.running import RunOptions
 
 FIRST_LOOK_PART = 0.02
 
@@ -83,6 +78,7 @@ def reconstruct(
     ModuleNotFoundError
         If the method needs a package that is not installed.
     """
+    from NASAM3DLib.reconstruct import stages
     from NASAM3DLib.reconstruct.margin import find_surroundings
     from NASAM3DLib.reconstruct.running import RunOptions, Watch
 
@@ -90,9 +86,10 @@ def reconstruct(
     grid = grid or default_grid(projection_set.geometry)
     report: dict[str, Any] = {"settings": asdict(settings), "grid": str(grid), "seconds": {}}
     report["scan"] = str(projection_set.geometry)
-    # Filtered back-projection continues cut-off rows itself; the others need the surroundings.
+    # Filtered back-projection continues cut-off rows itself, and the published field fills a cube
+    # of its own; the others need the surroundings.
     surroundings = None
-    if settings.method != "fdk":
+    if settings.method not in ("fdk", "naf"):
         part = sub_progress(progress, 0.0, FIRST_LOOK_PART / 2)
         surroundings = find_surroundings(projection_set, grid, progress=part)
     if surroundings is not None:
@@ -101,147 +98,27 @@ def reconstruct(
     watch = Watch(options or RunOptions(), projection_set, grid, settings)
     part = sub_progress(progress, FIRST_LOOK_PART / 2, FIRST_LOOK_PART)
     watch.show_first_look(projection_set, part)
+    task = stages.Task(projection_set, grid, settings, report, watch)
+    end = 0.65 if settings.uncertainty else 1.0
+    share = end / 2 if settings.method == "field" else end
+    part = sub_progress(progress, FIRST_LOOK_PART, share)
     if settings.method == "fdk":
-        part = sub_progress(progress, FIRST_LOOK_PART, 1.0)
-        volume = _filtered_back_projection(projection_set, grid, report, part)
+        volume = stages.filtered_back_projection(task, part)
+    elif settings.method == "naf":
+        volume = stages.published_field(task, part)
     else:
-        share = 0.5 if settings.method == "field" else 1.0
-        part = sub_progress(progress, FIRST_LOOK_PART, share)
-        task = _Task(projection_set, grid, settings, report, watch)
-        volume = _total_variation(task, part)
+        volume = stages.total_variation(task, part)
     if settings.method == "field":
         watch.save()
-        part = sub_progress(progress, share, 1.0)
-        volume = _refined_by_field(projection_set, volume, settings, report, part)
+        volume = stages.attenuation_field(task, volume, sub_progress(progress, share, end))
+    if settings.uncertainty:
+        watch.save()
+        volume = stages.with_uncertainty(task, volume, sub_progress(progress, end, 1.0))
+    if report.get("refined") is False:
+        volume = stages.smoothed(volume)
     watch.finish()
     progress("done", 1.0)
     return Reconstruction(volume if surroundings is None else surroundings.cropped(volume), report)
-
-
-@dataclass(frozen=True)
-class _Task:
-    """What is to be reconstructed, and who is told about it."""
-
-    projection_set: ProjectionSet
-    grid: VolumeGrid
-    settings: ReconstructionSettings
-    report: dict[str, Any]
-    watch: Watch
-
-
-def _filtered_back_projection(
-    projection_set: ProjectionSet,
-    grid: VolumeGrid,
-    report: dict[str, Any],
-    progress: ProgressCallback,
-) -> Volume:
-    """Run filtered back-projection; attenuation is not negative, so streaks below zero are cut."""
-    from NASAM3DLib.reconstruct.analytic import reconstruct_fdk
-
-    begin = time.perf_counter()
-    array = np.maximum(reconstruct_fdk(projection_set, grid, progress=progress), 0)
-    report["seconds"]["filtered back-projection"] = time.perf_counter() - begin
-    report["returned"] = "fdk"
-    report["why"] = "filtered back-projection was asked for"
-    return Volume(np.ascontiguousarray(array), grid)
-
-
-def _total_variation(task: _Task, progress: ProgressCallback) -> Volume:
-    """Choose the strength where it is not given, then iterate on all views."""
-    report = task.report
-    begin = time.perf_counter()
-    choice, reason = _strength(task, sub_progress(progress, 0.0, 0.3))
-    report["tv_strength"] = choice.strength
-    report["tv_strength_reason"] = reason
-    report["tv_candidates"] = list(choice.candidates)
-    report["tv_held_out_errors"] = list(choice.held_out_errors)
-    report["held_out_views"] = list(choice.held_out_views)
-    middle = time.perf_counter()
-    array = _iterated(task, choice.strength, sub_progress(progress, 0.3, 1.0))
-    report["seconds"]["strength of total variation"] = middle - begin
-    report["seconds"]["total variation"] = time.perf_counter() - middle
-    report["returned"] = "tv"
-    report["why"] = f"total variation with its strength {reason}"
-    return Volume(np.ascontiguousarray(array), task.grid)
-
-
-def _strength(task: _Task, progress: ProgressCallback) -> tuple[StrengthChoice, str]:
-    """Give the strength of total variation and where it comes from."""
-    from NASAM3DLib.reconstruct.tuning import DEFAULT_STRENGTH, StrengthChoice, choose_strength
-
-    settings, saved = task.settings, task.watch.checkpoint.choice
-    if settings.tv_strength is not None:
-        return StrengthChoice(settings.tv_strength), "as given"
-    if settings.quality == "preview":
-        return StrengthChoice(DEFAULT_STRENGTH), "default of the preview"
-    if saved:
-        # JSON turned tuples into lists.
-        fields: dict[str, Any] = {
-            n: tuple(v) if isinstance(v, list) else v for n, v in saved.items()
-        }
-        choice = StrengthChoice(**fields)
-    else:
-        choice = choose_strength(task.projection_set, task.grid, progress=progress)
-        task.watch.keep(choice=asdict(choice))
-        task.watch.save()
-    reason = "chosen by held-out views" if choice.held_out_views else "default: too few views"
-    return choice, reason
-
-
-def _iterated(task: _Task, strength: float, progress: ProgressCallback) -> npt.NDArray[np.float32]:
-    """Iterate from zero or from where the checkpoint was saved."""
-    from NASAM3DLib.reconstruct.iterative import (
-        IterationState,
-        TotalVariationProblem,
-        operator_scale,
-    )
-
-    watch, phases = task.watch, PHASES[task.settings.quality]
-    part = sub_progress(progress, 0.0, 0.05, stage="iterating")
-    scale = watch.checkpoint.scale or operator_scale(task.projection_set, task.grid, progress=part)
-    state = watch.checkpoint.state or IterationState.starting(task.grid)
-    task.report["resumed_after_steps"] = state.n_steps
-    watch.keep(scale=scale, state=state)
-    problem = TotalVariationProblem(task.projection_set, task.grid, scale)
-    part = sub_progress(progress, 0.05, 1.0)
-    try:
-        return problem.solve(strength, phases, state=state, on_step=watch, progress=part)
-    except (Cancelled, KeyboardInterrupt):
-        watch.save()
-        raise
-
-
-def _refined_by_field(
-    projection_set: ProjectionSet,
-    base: Volume,
-    settings: ReconstructionSettings,
-    report: dict[str, Any],
-    progress: ProgressCallback,
-) -> Volume:
-    """Fit the attenuation field on the base and let held-out views referee."""
-    from NASAM3DLib.reconstruct.device import choose_device
-    from NASAM3DLib.reconstruct.fit import FitSettings, fit_field
-
-    begin = time.perf_counter()
-    device = choose_device(settings.device)
-    fit_settings = FitSettings(FIELD_STEPS[settings.quality], settings.seed, device)
-    fit = fit_field(projection_set, base, fit_settings, progress=progress)
-    report["seconds"]["attenuation field"] = time.perf_counter() - begin
-    report["field_held_out_error"] = _number_or_none(fit.field_error)
-    report["base_held_out_error"] = _number_or_none(fit.base_error)
-    report["returned"] = "field" if fit.accepted else "tv"
-    if fit.accepted:
-        report["why"] = "held-out views do not speak against the attenuation field"
-    elif np.isnan(fit.base_error):
-        report["why"] = "too few views to hold any out: the field could not be refereed"
-    else:
-        report["why"] = "held-out views got clearly worse with the attenuation field"
-    return fit.volume
-
-
-def _number_or_none(value: float) -> float | None:
-    """Replace NaN, which JSON does not know."""
-    return None if np.isnan(value) else float(value)
 
 
 def segment(

@@ -222,7 +222,7 @@ def test_held_out_error_of_the_truth_is_small(scan):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"method": "sart"}, "method must be one of fdk, tv, field, got 'sart'"),
+        ({"method": "sart"}, "method must be one of fdk, tv, field, naf, got 'sart'"),
         ({"quality": "ultra"}, "quality must be one of preview, standard, best"),
         ({"device": "tpu"}, "device must be one of auto, cpu, cuda"),
         ({"tv_strength": -1.0}, "must be zero or positive"),

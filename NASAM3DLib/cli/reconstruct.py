@@ -49,8 +49,10 @@ def run(
         Path, typer.Option("--output", "-o", help="Volume to write: .nrrd, .nii.gz or .mha.")
     ],
     method: Annotated[
-        Literal["fdk", "tv", "field"],
-        typer.Option("--method", help="How: filtered back-projection, total variation, field."),
+        Literal["fdk", "tv", "field", "naf"],
+        typer.Option(
+            "--method", help="How: filtered back-projection, total variation, field, published NAF."
+        ),
     ] = "tv",
     quality: Annotated[
         Literal["preview", "standard", "best"],
@@ -106,6 +108,12 @@ def run(
         Path | None,
         typer.Option("--checkpoint", help="File to save the run in now and then, and to resume."),
     ] = None,
+    uncertainty: Annotated[
+        bool,
+        typer.Option(
+            "--uncertainty", help="Write the standard deviation of every voxel beside the volume."
+        ),
+    ] = False,
     device: Device = "auto",
     seed: Seed = 0,
     force: Force = False,
@@ -118,14 +126,16 @@ def run(
     from NASAM3DLib.pipeline import reconstruct
     from NASAM3DLib.reconstruct.running import RunOptions
     from NASAM3DLib.reconstruct.settings import ReconstructionSettings
-    from NASAM3DLib.reconstruct.volume_io import save_volume
+    from NASAM3DLib.reconstruct.volume_io import save_volume, uncertainty_path
     from NASAM3DLib.scan.images import IMAGE_ENDINGS
     from NASAM3DLib.scan.io import load_projections
 
     prepare_output(output, IMAGE_ENDINGS, force=force)
+    if uncertainty:
+        prepare_output(uncertainty_path(output), IMAGE_ENDINGS, force=force)
     if report is not None:
         prepare_output(report, (".json",), force=force)
-    settings = ReconstructionSettings(method, quality, tv_strength, device, seed)
+    settings = ReconstructionSettings(method, quality, tv_strength, device, seed, uncertainty)
     scan = load_projections(projections)
     # All views tell more about defects and drift than the chosen ones.
     scan, corrections = _corrected(scan, correct, air_level, tube_kv, filter_mm)

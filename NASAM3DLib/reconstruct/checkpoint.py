@@ -1,8 +1,9 @@
 """Checkpoints: what a running reconstruction needs to go on after it was stopped.
 
-A checkpoint is one NPZ file: ``header``, JSON in UTF-8 as bytes, and the arrays ``volume``,
-``ahead`` and ``dual`` of the iteration exactly as they are in memory, so that a resumed run ends
-with the same bits as an uninterrupted one. Nothing in it is pickled.
+A checkpoint is one NPZ file: ``header``, JSON in UTF-8 as bytes, the arrays ``volume``, ``ahead``
+and ``dual`` of the iteration and, while a finished volume is refined, that volume as ``base``; all
+exactly as they are in memory, so that a resumed run ends with the same bits as an uninterrupted
+one. Nothing in it is pickled.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 import NASAM3DLib
 from NASAM3DLib.files import replacing
@@ -26,7 +28,7 @@ from NASAM3DLib.scan.geometry import ConeBeamGeometry
 from NASAM3DLib.scan.grid import VolumeGrid
 from NASAM3DLib.scan.projections import ProjectionSet
 
-FORMAT = "NASAM3D checkpoint 1"
+FORMAT = "NASAM3D checkpoint 2"
 
 WHAT = {
     "projections": "the projections",
@@ -52,12 +54,15 @@ class Checkpoint:
         Scale of the problem, once it is known.
     state : IterationState, optional
         Where the iteration is, once it has begun.
+    base : ndarray, shape (k, j, i), float32, optional
+        The finished volume that is being refined, 1/mm; then the state is that of the refinement.
     """
 
     fingerprint: Mapping[str, str]
     choice: Mapping[str, Any] = field(default_factory=dict)
     scale: OperatorScale | None = None
     state: IterationState | None = None
+    base: npt.NDArray[np.float32] | None = None
 
 
 def fingerprint(
@@ -139,6 +144,8 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
             raise ValueError("The iteration was torn out of a step: its state cannot be saved.")
         header["position"] = {"momentum": state.momentum, "n_steps": state.n_steps}
         arrays = {"volume": state.volume, "ahead": state.ahead, "dual": state.dual}
+    if checkpoint.base is not None:
+        arrays["base"] = checkpoint.base
     encoded = np.frombuffer(json.dumps(header, allow_nan=False).encode("utf-8"), dtype=np.uint8)
     # Through an open file, because NumPy would add an ending to a name without one.
     with replacing(path, force=True) as passing, passing.open("wb") as stream:
@@ -178,6 +185,7 @@ def load_checkpoint(path: Path, expected: Mapping[str, str]) -> Checkpoint:
                 header["choice"],
                 None if scale is None else OperatorScale(**scale),
                 _read_state(content, header["position"]),
+                content.get("base"),
             )
     except CheckpointMismatchError:
         raise

@@ -15,7 +15,6 @@ from NASAM3DLib.progress import ProgressCallback, no_progress
 from NASAM3DLib.reconstruct.iterative import TotalVariationProblem
 from NASAM3DLib.reconstruct.settings import Phase
 from NASAM3DLib.reconstruct.volume import Volume
-from NASAM3DLib.scan.geometry import ConeBeamGeometry
 from NASAM3DLib.scan.grid import VolumeGrid
 from NASAM3DLib.scan.projections import ProjectionSet
 
@@ -29,52 +28,6 @@ FIRST_LOOK_STRENGTH = 5e-4
 
 PREVIEW_SIDE = 128
 """Voxels along the longest side of a preview, at most: 8 MB, which a viewer takes at once."""
-
-
-def coarsened(projection_set: ProjectionSet, factor: int) -> ProjectionSet:
-    """Give the same scan with larger pixels.
-
-    Parameters
-    ----------
-    projection_set : ProjectionSet
-        Line integrals and geometry.
-    factor : int
-        Pixels along each side that become one; last rows and columns that fill no pixel are left
-        out.
-
-    Returns
-    -------
-    ProjectionSet
-        Means of the line integrals.
-
-    Raises
-    ------
-    ValueError
-        If the detector has fewer rows or columns than the factor.
-    """
-    geometry = projection_set.geometry
-    rows, columns = (n // factor for n in geometry.detector_shape)
-    if factor < 1 or min(rows, columns) < 1:
-        raise ValueError(
-            f"A detector of {geometry.detector_shape} pixels cannot be made {factor} times coarser."
-        )
-    kept = projection_set.projections[:, : rows * factor, : columns * factor]
-    binned = kept.reshape(geometry.n_views, rows, factor, columns, factor).mean(axis=(2, 4))
-    # What is left out at the end moves the detector's centre.
-    lost_rows, lost_columns = (n % factor for n in geometry.detector_shape)
-    centres = (
-        geometry.detector_centres_ras
-        - geometry.detector_v_ras * lost_rows / 2
-        - geometry.detector_u_ras * lost_columns / 2
-    )
-    coarse = ConeBeamGeometry(
-        geometry.sources_ras,
-        centres,
-        geometry.detector_u_ras * factor,
-        geometry.detector_v_ras * factor,
-        (rows, columns),
-    )
-    return ProjectionSet(binned.astype(np.float32), coarse)
 
 
 def first_look(
@@ -102,7 +55,7 @@ def first_look(
     factor = max(1, -(-max(grid.shape_kji) // FIRST_LOOK_SIDE))
     pixels = min(projection_set.geometry.detector_shape) // FIRST_LOOK_SIDE
     progress(FIRST_LOOK, 0.0)
-    coarse_set = coarsened(projection_set, max(1, min(factor, pixels)))
+    coarse_set = projection_set.binned(max(1, min(factor, pixels)))
     coarse_grid = grid.resampled(tuple(-(-n // factor) for n in grid.shape_kji))
     problem = TotalVariationProblem(coarse_set, coarse_grid)
 

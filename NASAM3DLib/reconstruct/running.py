@@ -9,6 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from NASAM3DLib.files import check_writable
 from NASAM3DLib.progress import ProgressCallback
 from NASAM3DLib.reconstruct.checkpoint import (
@@ -131,6 +134,7 @@ class Watch:
         choice: Mapping[str, Any] | None = None,
         scale: OperatorScale | None = None,
         state: IterationState | None = None,
+        base: npt.NDArray[np.float32] | None = None,
     ) -> None:
         """Remember for the next save; what is not given stays.
 
@@ -142,6 +146,8 @@ class Watch:
             Scale of the problem.
         state : IterationState, optional
             State of the iteration, which changes under the way.
+        base : ndarray, shape (k, j, i), float32, optional
+            Finished volume that the iteration refines, 1/mm.
         """
         known = self.checkpoint
         self.checkpoint = replace(
@@ -149,6 +155,7 @@ class Watch:
             choice=known.choice if choice is None else choice,
             scale=scale or known.scale,
             state=state or known.state,
+            base=known.base if base is None else base,
         )
 
     def __call__(self, state: IterationState) -> None:
@@ -161,7 +168,10 @@ class Watch:
         """
         show = self._options.on_preview
         if show is not None and self._clock() - self._shown_at >= self._options.preview_interval_s:
-            show(thinned(state.volume.T, self._grid), ITERATING)
+            shape = state.volume.shape[::-1]
+            # The refinement works on smaller voxels of the same box.
+            grid = self._grid if shape == self._grid.shape_kji else self._grid.resampled(shape)
+            show(thinned(state.volume.T, grid), ITERATING)
             self._shown_at = self._clock()
         if self._clock() - self._saved_at >= self._options.checkpoint_interval_s:
             self.save()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-Method = Literal["fdk", "tv", "field"]
+Method = Literal["fdk", "tv", "field", "naf"]
 Quality = Literal["preview", "standard", "best"]
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -36,6 +36,9 @@ PHASES: dict[Quality, tuple[Phase, ...]] = {
 FIELD_STEPS: dict[Quality, int] = {"preview": 10, "standard": 30, "best": 60}
 """Gradient steps of the attenuation field for each preset."""
 
+NAF_EPOCHS: dict[Quality, int] = {"preview": 30, "standard": 300, "best": 3000}
+"""Epochs of the published neural attenuation field; the last is the published number."""
+
 
 @dataclass(frozen=True)
 class ReconstructionSettings:
@@ -43,23 +46,28 @@ class ReconstructionSettings:
 
     Parameters
     ----------
-    method : {"fdk", "tv", "field"}
-        Filtered back-projection; total variation; or total variation refined by a neural
-        attenuation field, which is returned only where held-out views do not speak against it.
+    method : {"fdk", "tv", "field", "naf"}
+        Filtered back-projection; total variation; total variation refined by a neural attenuation
+        field, which is returned only where held-out views do not speak against it; or the neural
+        attenuation field as published, for comparison, which takes days without a GPU.
     quality : {"preview", "standard", "best"}
-        How long to iterate.
+        How long to iterate; the best quality goes on with voxels half as large.
     tv_strength : float, optional
         Strength of total variation as :func:`~NASAM3DLib.reconstruct.tuning.choose_strength` gives
         it. By default it is chosen from the data by means of held-out views.
     device : {"auto", "cpu", "cuda"}
-        Where the attenuation field is fitted.
+        Where to compute.
     seed : int
         Seed of every random choice.
+    uncertainty : bool
+        Whether the volume gets a map of standard deviations, see
+        :func:`~NASAM3DLib.reconstruct.uncertainty.estimate_uncertainty`.
 
     Raises
     ------
     ValueError
-        If a choice is unknown or the strength is negative.
+        If a choice is unknown, the strength is negative, or an uncertainty is wanted of a preview
+        or of another method than total variation and the field on it.
     """
 
     method: Method = "tv"
@@ -67,6 +75,7 @@ class ReconstructionSettings:
     tv_strength: float | None = None
     device: Device = "auto"
     seed: int = 0
+    uncertainty: bool = False
 
     def __post_init__(self) -> None:
         for name, choices in (
@@ -84,4 +93,10 @@ class ReconstructionSettings:
             raise ValueError(
                 "ReconstructionSettings.tv_strength must be zero or positive (0 switches total "
                 f"variation off), got {self.tv_strength}."
+            )
+        if self.uncertainty and (self.method in ("fdk", "naf") or self.quality == "preview"):
+            raise ValueError(
+                "ReconstructionSettings.uncertainty is estimated for total variation (with or "
+                f"without a field) at the qualities standard and best, got {self.method} at "
+                f"{self.quality}: choose one of them or leave it out."
             )

@@ -126,10 +126,12 @@ class Session:
         # Numba and the solvers load here, so that the worker says hello at once.
         from NASAM3DLib.pipeline import reconstruct
         from NASAM3DLib.reconstruct.settings import ReconstructionSettings
+        from NASAM3DLib.scan.corrections import correct
 
         fields = request.fields
         progress("Reading projections", 0.0)
-        scan = _requested_scan(request)
+        # All views tell more about defects and drift than the chosen ones.
+        scan, corrections = correct(_requested_scan(request))
         if fields.get("n_views"):
             scan = scan.sparse(int(fields["n_views"]))
         grid = VolumeGrid.from_dict(fields["grid"]) if fields.get("grid") else None
@@ -138,9 +140,8 @@ class Session:
         options = _run_options(request, progress)
         done = reconstruct(scan, grid, settings, options=options, progress=part)
         volume = _in_quantity(done.volume, request)
-        return pack_volume(
-            "result", volume, report=done.report, window=list(display_window(volume))
-        )
+        report = {**done.report, "corrections": corrections.to_dict()}
+        return pack_volume("result", volume, report=report, window=list(display_window(volume)))
 
     def set_volume(self, request: Message, progress: ProgressCallback) -> Message:
         """Take the volume that will be clicked on.

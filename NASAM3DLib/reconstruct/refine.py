@@ -70,7 +70,12 @@ class RefinementPlan:
     @property
     def phases(self) -> tuple[Phase, ...]:
         """Iterations on the fine lattice."""
-        return (Phase(VIEWS_PER_SUBSET, round(10 - 5 * self.noise_share)),)
+        phases = (
+            Phase(VIEWS_PER_SUBSET, round(14 - 8 * self.noise_share)),
+            # With noise, small subsets pull the volume to and fro; larger ones settle it.
+            Phase(2 * VIEWS_PER_SUBSET, round(4 * self.noise_share)),
+        )
+        return tuple(phase for phase in phases if phase.n_sweeps)
 
 
 @dataclass(frozen=True, eq=False)

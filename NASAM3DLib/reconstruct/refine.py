@@ -147,7 +147,8 @@ def plan_refinement(base: Base, *, progress: ProgressCallback = no_progress) -> 
     RefinementPlan
     """
     projection_set, grid = base.problem.projection_set, base.problem.grid
-    residual = Projector(grid, projection_set.geometry).forward(base.array, progress=progress)
+    part = sub_progress(progress, 0.0, 1.0, stage=STAGE)
+    residual = Projector(grid, projection_set.geometry).forward(base.array, progress=part)
     residual -= projection_set.projections
     unexplained = float(np.mean(np.square(residual, dtype=np.float64)))
     noise = noise_variance(projection_set)

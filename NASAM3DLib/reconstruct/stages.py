@@ -201,12 +201,12 @@ def _refined(task: Task, base: Base, device: str, progress: ProgressCallback) ->
     from NASAM3DLib.reconstruct.refine import plan_refinement, refine, starting_state
 
     watch = task.watch
-    plan = plan_refinement(base, progress=sub_progress(progress, 0.0, 0.02))
-    task.report["noise_share"] = plan.noise_share
-    state = starting_state(base) if watch.checkpoint.base is None else watch.checkpoint.state
-    watch.keep(base=base.array, state=state)
-    part = sub_progress(progress, 0.02, 1.0)
     try:
+        plan = plan_refinement(base, progress=sub_progress(progress, 0.0, 0.02))
+        task.report["noise_share"] = plan.noise_share
+        state = starting_state(base) if watch.checkpoint.base is None else watch.checkpoint.state
+        watch.keep(base=base.array, state=state)
+        part = sub_progress(progress, 0.02, 1.0)
         return refine(base, plan, state=state, on_step=watch, progress=part)
     except (Cancelled, KeyboardInterrupt):
         watch.save()

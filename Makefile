@@ -12,7 +12,7 @@ PIP    := $(PY) -m pip --disable-pip-version-check install --constraint $(LOCK)
 TESTS  ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check lint types bench format lock torch clean
+.PHONY: help demo test test-all check lint types bench bench-full format lock torch clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,8 +36,12 @@ lint: $(VENV)/.ready-dev ## check rules, formatting and the lists in CMakeLists.
 types: $(VENV)/.ready-dev ## check types; wants torch and MONAI installed
 	$(PY) -m mypy
 
-bench: $(VENV)/.ready-dev ## print the benchmark table
+bench: $(VENV)/.ready-dev ## print the benchmark of one body; minutes
 	$(PY) Testing/bench/run.py
+
+bench-full: $(VENV)/.ready-dev ## measure all and write docs/benchmarks.md and docs/quality.md; half an hour
+	$(PY) Testing/bench/run.py --full --write
+	$(PY) Testing/bench/quality.py --write
 
 format: $(VENV)/.ready-dev ## reformat, sort imports, rewrite the lists in CMakeLists.txt
 	$(PY) -m ruff check --fix .

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,9 @@ from NASAM3DLib.segment.mask_io import load_mask
 
 ROOT = Path(__file__).resolve().parents[2]
 N_VOXELS = 128
+VIEWS_PER_HELD_OUT = 5
 CT_LIMITS_HU = (-1000.0, 2000.0)
+ELECTRONIC_NOISE = 10.0
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Case:
     truth: Volume
     projection_set: ProjectionSet
     targets: dict[str, Mask] = field(default_factory=dict)
+    held_out: ProjectionSet | None = None
 
 
 def data_folder() -> Path | None:
@@ -102,6 +105,23 @@ def phantom_case(seed: int = 0, *, arc_deg: float = 360.0, photons: float | None
     return _scanned(name, fine, grid, scan_of(grid, arc_deg), photons, targets)
 
 
+def with_relative_noise(case: Case, photons: float, *, seed: int = 0) -> Case:
+    """Add Poisson noise, as TIGRE does, to line integrals divided by the largest of them.
+
+    So a photon number means as much for any body: the darkest ray keeps a share of exp(-1).
+    Electronic noise has a standard deviation of ten photons.
+    """
+    rng = np.random.default_rng(seed)
+    clean = case.projection_set.projections
+    largest = float(clean.max())
+    expected = photons * np.exp(-clean / largest)
+    counts = rng.poisson(expected) + rng.normal(0, ELECTRONIC_NOISE, clean.shape)
+    integrals = np.maximum(-np.log(np.maximum(counts, 1) / photons) * largest, 0)
+    noisy = ProjectionSet(integrals.astype(np.float32), case.projection_set.geometry)
+    name = case.name.replace("clean", _noise_name(photons))
+    return replace(case, name=name, projection_set=noisy)
+
+
 def _noise_name(photons: float | None) -> str:
     return "clean" if photons is None else f"{photons:.0e} photons"
 
@@ -124,4 +144,16 @@ def _scanned(
         average="intensity" if photons else "line_integrals",
     )
     projection_set = simulate(fine, scan, settings=settings, rng=np.random.default_rng(0))
-    return Case(name, Volume(coarse, grid), projection_set, targets)
+    clean = replace(settings, photons=None, electronic_noise=0.0, average="line_integrals")
+    held_out = simulate(fine, _between(scan), settings=clean)
+    return Case(name, Volume(coarse, grid), projection_set, targets, held_out)
+
+
+def _between(scan: ConeBeamGeometry) -> ConeBeamGeometry:
+    """Make views halfway between those of a scan, one for every five."""
+    orbit = scan.orbit
+    if orbit is None:
+        raise ValueError("Views between others need a circular orbit, got poses.")
+    angles = orbit.angles_rad
+    halfway = ((angles[:-1] + angles[1:]) / 2)[::VIEWS_PER_HELD_OUT]
+    return ConeBeamGeometry.circular(replace(orbit, angles_rad=halfway), scan.detector_shape)

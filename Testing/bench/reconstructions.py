@@ -1,24 +1,49 @@
-"""Every reconstruction of a case, with CPU seconds and quality."""
+"""Every reconstruction of a case, with CPU seconds, memory and quality."""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from bodies import PEAK
 from cases import Case
+from one import METHODS, write_case
 from rtk_peer import RtkPeer
 
-from NASAM3DLib.evaluate.metrics import psnr, ssim
+from NASAM3DLib.evaluate.metrics import NAF_DATA_RANGE, psnr, relative_held_out_error, ssim
 from NASAM3DLib.evaluate.tables import Column, Table
-from NASAM3DLib.pipeline import reconstruct
 from NASAM3DLib.reconstruct.projector import Projector
-from NASAM3DLib.reconstruct.settings import ReconstructionSettings
-from NASAM3DLib.reconstruct.volume import AIR_ATTENUATION, WATER_ATTENUATION, Volume
+from NASAM3DLib.reconstruct.volume import Volume
 
-PEAK = 3.0 * (WATER_ATTENUATION - AIR_ATTENUATION)
-"""3000 HU in 1/mm: the range [-1000, 2000] HU that the field scales to [0, 1]."""
+ONE = Path(__file__).with_name("one.py")
+REFERENCE = "rtk-sart"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one method gave on one case: PSNR in dB, held-out error in percent of the signal."""
+
+    method: str
+    cpu_s: float
+    peak_mib: float
+    loaded_mib: float
+    psnr: float
+    ssim: float
+    ssim_naf: float
+    held_out: float
+
+    @property
+    def label(self) -> str:
+        """Name of the method for readers."""
+        return METHODS[self.method][0]
 
 
 def cpu_seconds(
@@ -30,57 +55,69 @@ def cpu_seconds(
     return result, time.process_time() - begin
 
 
-def ours(case: Case, **settings: object) -> Callable[[], npt.NDArray[np.float32]]:
-    """Give a run of the pipeline."""
-
-    def work() -> npt.NDArray[np.float32]:
-        made = ReconstructionSettings(**settings)  # type: ignore[arg-type]
-        return reconstruct(case.projection_set, case.truth.grid, made).volume.array
-
-    return work
-
-
-def runs(case: Case, *, full: bool) -> Iterator[tuple[str, Callable[[], npt.NDArray[np.float32]]]]:
-    """List what is run, the peer first."""
-    peer = RtkPeer(case.projection_set, case.truth.grid)
-    yield "itk-rtk FDK, Hann", lambda: np.maximum(peer.fdk(), 0)
-    yield "itk-rtk SART, 3 iterations", peer.sart
-    yield "ours, FDK, Hann", ours(case, method="fdk")
-    yield "ours, total variation, preview", ours(case, quality="preview")
-    yield "ours, total variation, standard", ours(case, quality="standard")
-    yield "ours, total variation, best", ours(case, quality="best")
-    yield "ours, attenuation field on standard", ours(case, method="field", quality="standard")
-    if full:
-        yield "ours, attenuation field on best", ours(case, method="field", quality="best")
-
-
-def reconstruction_table(case: Case, *, full: bool = False) -> tuple[Table, dict[str, Volume]]:
-    """Run everything on one case."""
-    rows, volumes, reference = [], {}, None
-    for name, work in runs(case, full=full):
-        array, seconds = cpu_seconds(work)
-        if name.startswith("itk-rtk SART"):
-            reference = seconds
-        volumes[name] = Volume(array, case.truth.grid)
-        rows.append(
-            (
-                name,
-                seconds,
-                seconds / reference if reference else None,
-                psnr(array, case.truth.array, data_range=PEAK),
-                ssim(array, case.truth.array, data_range=PEAK),
-                ssim(array, case.truth.array, data_range=2 * PEAK),
+def run_methods(case: Case, methods: Sequence[str]) -> tuple[list[Result], dict[str, Volume]]:
+    """Run methods on one case, each in a process of its own."""
+    results, volumes = [], {}
+    truth, grid = case.truth.array, case.truth.grid
+    held_out = case.held_out
+    if held_out is None:
+        raise ValueError(f"The case {case.name} has no views held out: simulate some.")
+    projector = Projector(grid, held_out.geometry)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_case(case.projection_set, grid, folder)
+        for method in methods:
+            command = [sys.executable, str(ONE), name, method]
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+            # RTK may print before the figures, which are the last line.
+            figures = json.loads(done.stdout.splitlines()[-1])
+            array = np.load(folder / f"{method}.npy")
+            error = relative_held_out_error(projector.forward(array), held_out.projections)
+            result = Result(
+                method,
+                **figures,
+                psnr=psnr(array, truth, data_range=PEAK),
+                ssim=ssim(array, truth, data_range=PEAK),
+                ssim_naf=ssim(array, truth, data_range=NAF_DATA_RANGE * PEAK),
+                held_out=100 * error,
             )
+            print(f"{case.name}: {result}", file=sys.stderr, flush=True)
+            results.append(result)
+            volumes[method] = Volume(array, grid)
+    return results, volumes
+
+
+def result_table(case: Case, results: Sequence[Result]) -> Table:
+    """Show what the methods gave."""
+    reference = next((r.cpu_s for r in results if r.method == REFERENCE), None)
+    rows = tuple(
+        (
+            result.label,
+            result.cpu_s,
+            result.cpu_s / reference if reference else None,
+            f"{result.peak_mib:.0f}",
+            f"{result.peak_mib - result.loaded_mib:.0f}",
+            result.psnr,
+            result.ssim,
+            result.ssim_naf,
+            result.held_out,
         )
+        for result in results
+    )
     columns = (
         Column("method"),
         Column("CPU s", 1),
         Column("CPU / SART", 2),
+        Column("peak memory [MiB]"),
+        Column("of it the method [MiB]"),
         Column("PSNR [dB]", 2),
         Column("SSIM", 4),
         Column("SSIM, range 2", 4),
+        Column("held-out error [%]", 2),
     )
-    return Table(columns, tuple(rows), f"{case.name}: {case.projection_set.geometry}"), volumes
+    n_voxels = case.truth.grid.shape_kji[0]
+    caption = f"{case.name}, {n_voxels}³ voxels: {case.projection_set.geometry}"
+    return Table(columns, rows, caption)
 
 
 def projector_table(case: Case) -> Table:

@@ -14,7 +14,7 @@ Float32Array = npt.NDArray[np.float32]
 
 
 class RtkPeer:
-    """FDK, SART and Joseph's projector of itk-rtk on one circular scan.
+    """FDK, SART, conjugate gradient and Joseph's projector of itk-rtk on one circular scan.
 
     RTK turns about its y axis: its (x, y, z) are our (A, S, R) relative to the isocenter.
     """
@@ -102,5 +102,19 @@ class RtkPeer:
         filter_.SetEnforcePositivity(True)
         filter_.SetForwardProjectionFilter(filter_.ForwardProjectionType_FP_JOSEPH)
         filter_.SetBackProjectionFilter(filter_.BackProjectionType_BP_VOXELBASED)
+        filter_.Update()
+        return self._ours(filter_.GetOutput())
+
+    def conjugate_gradient(self, n_iterations: int = 10) -> Float32Array:
+        """Run RTK's conjugate gradient on the normal equations, which wants a matched pair."""
+        filter_ = self._rtk.ConjugateGradientConeBeamReconstructionFilter[self._type].New()
+        filter_.SetInputVolume(self._volume(np.zeros(self._grid.shape_kji)))
+        filter_.SetInputProjectionStack(self._projections(self._set.projections))
+        filter_.SetInputWeights(self._projections(np.ones(self._set.projections.shape)))
+        filter_.SetGeometry(self.geometry)
+        filter_.SetNumberOfIterations(n_iterations)
+        filter_.SetDisableDisplacedDetectorFilter(True)
+        filter_.SetForwardProjectionFilter(filter_.ForwardProjectionType_FP_JOSEPH)
+        filter_.SetBackProjectionFilter(filter_.BackProjectionType_BP_JOSEPH)
         filter_.Update()
         return self._ours(filter_.GetOutput())

@@ -1,4 +1,4 @@
-"""``train``: fine-tune a network on generated patients."""
+"""``train``: train or fine-tune a network on what is generated."""
 
 from __future__ import annotations
 
@@ -11,19 +11,23 @@ from NASAM3DLib.cli.options import Debug, Device, Force, Verbose, help_of, prepa
 
 NAME = "train"
 HELP = help_of(
-    "Fine-tune a network on generated patients, without labels of anybody's.",
+    "Train a network on generated volumes, without labels of anybody's.",
     "The checkpoint is written now and then, in the layout of the public one; --resume continues "
     "it. Meant for a machine with a GPU; --recompute and a smaller --batch save its memory. "
-    'Afterwards: "weights install FILE --name tuned" and "weights use tuned".',
+    'Afterwards: "weights install FILE --name tuned" and "weights use tuned". "labelfree" '
+    "is trained from random weights; beside its checkpoint (.pt) lie its weights and a curve.",
     "train sam-med3d -o tuned.pth",
     "train sam-med3d -o tuned.pth --resume",
     "train sam-med3d -o own.pth --scratch --rate 8e-4",
+    "train labelfree -o labelfree.pt --updates 3000",
 )
 
 
 def run(
-    network: Annotated[Literal["sam-med3d"], typer.Argument(help="Which network.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint to write: .pth.")],
+    network: Annotated[Literal["sam-med3d", "labelfree"], typer.Argument(help="Which network.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Checkpoint to write: .pth, or .pt of labelfree.")
+    ],
     weights: Annotated[
         Path | None,
         typer.Option("--weights", help="Checkpoint to start from; by default the installed one."),
@@ -37,18 +41,31 @@ def run(
     updates: Annotated[
         int, typer.Option("--updates", min=1, help="Steps of the optimiser.")
     ] = 2000,
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Samples at once.")] = 2,
+    batch: Annotated[
+        int | None, typer.Option("--batch", min=1, help="Samples at once; by default 2, or 4.")
+    ] = None,
     accumulation: Annotated[
         int, typer.Option("--accumulation", min=1, help="Batches for one update.")
     ] = 20,
-    rate: Annotated[float, typer.Option("--rate", help="Learning rate of the encoder.")] = 8e-5,
+    rate: Annotated[
+        float | None,
+        typer.Option("--rate", help="Highest learning rate; by default 8e-5, or 2e-3."),
+    ] = None,
     memory: Annotated[
         Literal["latest", "all"], typer.Option("--memory", help="Clicks that a step is shown.")
     ] = "latest",
     precision: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"],
-        typer.Option("--precision", help="auto: float32 on a CPU, bfloat16 on a GPU."),
+        typer.Option(
+            "--precision", help="auto: bfloat16 on a GPU and for labelfree, else float32."
+        ),
     ] = "auto",
+    edge: Annotated[
+        int, typer.Option("--edge", min=32, help="labelfree: voxels along a volume's edge.")
+    ] = 64,
+    channels: Annotated[
+        str, typer.Option("--channels", help="labelfree: channels of each level.")
+    ] = "16,32,64,128,160",
     recompute: Annotated[
         bool, typer.Option("--recompute", help="Spend time to save memory.")
     ] = False,
@@ -64,6 +81,22 @@ def run(
     """Prepare the network, train, write."""
     from NASAM3DLib.cli.console import shown_progress, stdout
 
+    if network == "labelfree":
+        from NASAM3DLib.cli.train_labelfree import run_labelfree
+
+        if scratch or weights is not None:
+            raise typer.BadParameter("labelfree always starts from random weights, or --resume.")
+        asked = {
+            "n_updates": updates,
+            "batch_size": batch,
+            "learning_rate": rate,
+            "precision": None if precision == "auto" else precision,
+            "edge": edge,
+            "seed": seed,
+            "save_every": save_every,
+        }
+        run_labelfree(output, asked, channels=channels, device=device, resume=resume, force=force)
+        return
     if scratch and weights is not None:
         raise typer.BadParameter("give either --weights or --scratch.")
     prepare_output(output, (".pth",), force=force or resume)
@@ -75,9 +108,9 @@ def run(
         precision = "bfloat16" if place == "cuda" else "float32"
     settings = TrainingSettings(
         n_updates=updates,
-        batch_size=batch,
+        batch_size=batch or 2,
         accumulation=accumulation,
-        learning_rate=rate,
+        learning_rate=8e-5 if rate is None else rate,
         memory=memory,
         precision=precision,
         recompute=recompute,

@@ -1,0 +1,1 @@
+"""The promptable network trained on generated volumes only, and what makes and runs it."""

@@ -1,0 +1,1 @@
+"""Training volumes out of random numbers: shapes, densities, acquisition. Nobody's images."""

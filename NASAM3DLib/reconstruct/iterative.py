@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from NASAM3DLib.progress import ProgressCallback, no_progress, sub_progress
+from NASAM3DLib.reconstruct.footprint import FootprintProjector
 from NASAM3DLib.reconstruct.projector import Projector
 from NASAM3DLib.reconstruct.settings import Phase
 from NASAM3DLib.scan.grid import VolumeGrid
@@ -25,6 +26,7 @@ from NASAM3DLib.scan.projections import ProjectionSet
 
 Float32Array = npt.NDArray[np.float32]
 Int16Array = npt.NDArray[np.int16]
+AnyProjector = Projector | FootprintProjector
 
 GOLDEN = (math.sqrt(5) - 1) / 2
 
@@ -192,7 +194,7 @@ class SubsetStep:
 
     def do(
         self,
-        projector: Projector,
+        projector: AnyProjector,
         measured: Float32Array,
         step: float,
         *,
@@ -202,7 +204,7 @@ class SubsetStep:
 
         Parameters
         ----------
-        projector : Projector
+        projector : Projector or FootprintProjector
             A_s, of the subset's views.
         measured : ndarray, shape (n_views, n_rows, n_cols), float32
             p_s.
@@ -245,6 +247,8 @@ class TotalVariationProblem:
         Voxels x.
     scale : OperatorScale, optional
         As :func:`operator_scale` gives it, which is called if it is not given.
+    n_rays : int
+        Rays in each pixel; more than one integrate over its width.
 
     Attributes
     ----------
@@ -270,9 +274,12 @@ class TotalVariationProblem:
         projection_set: ProjectionSet,
         grid: VolumeGrid,
         scale: OperatorScale | None = None,
+        *,
+        n_rays: int = 1,
     ) -> None:
         self.projection_set = projection_set
         self.grid = grid
+        self.n_rays = n_rays
         scale = scale or operator_scale(projection_set, grid)
         self.lipschitz, self.mean_attenuation = scale.lipschitz, scale.mean_attenuation
 
@@ -329,13 +336,16 @@ class TotalVariationProblem:
         """Give the number of subsets that a phase deals the views into."""
         return max(1, round(self.projection_set.n_views / phase.views_per_subset))
 
-    def _subsets(self, n_subsets: int) -> list[tuple[Projector, slice]]:
+    def _subsets(self, n_subsets: int) -> list[tuple[AnyProjector, slice]]:
         """Deal the views into interleaved subsets, in an order that jumps around the circle."""
         order = np.argsort(np.mod(np.arange(n_subsets) * GOLDEN, 1.0))
-        subsets = []
+        subsets: list[tuple[AnyProjector, slice]] = []
         for first in order:
             views = slice(int(first), None, n_subsets)
             indices = np.arange(self.projection_set.n_views)[views]
             geometry = self.projection_set.geometry.select(indices)
-            subsets.append((Projector(self.grid, geometry), views))
+            projector: AnyProjector = Projector(self.grid, geometry)
+            if self.n_rays > 1:
+                projector = FootprintProjector(self.grid, geometry, self.n_rays)
+            subsets.append((projector, views))
         return subsets

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from NASAM3DLib.progress import Cancelled, ProgressCallback, no_progress
 from NASAM3DLib.reconstruct.device import RepeatedStep
+from NASAM3DLib.reconstruct.footprint_torch import TorchFootprintProjector
 from NASAM3DLib.reconstruct.iterative import (
     GOLDEN,
     ITERATING,
@@ -36,7 +37,8 @@ DUAL_UNIT = 32767
 HAND_OVER_S = 1.0
 """Time between two copies of the state from the device, if anybody wants to see it."""
 
-Subset = tuple[TorchProjector, Tensor]
+AnyProjector = TorchProjector | TorchFootprintProjector
+Subset = tuple[AnyProjector, Tensor]
 
 
 @torch.no_grad()
@@ -96,6 +98,8 @@ class TorchTotalVariationProblem:
         Torch device.
     scale : OperatorScale, optional
         As :func:`torch_operator_scale` gives it, which is called if it is not given.
+    n_rays : int
+        Rays in each pixel; more than one integrate over its width.
 
     Attributes
     ----------
@@ -122,8 +126,10 @@ class TorchTotalVariationProblem:
         device: str,
         *,
         scale: OperatorScale | None = None,
+        n_rays: int = 1,
     ) -> None:
         self.projection_set, self.grid, self.device = projection_set, grid, device
+        self.n_rays = n_rays
         scale = scale or torch_operator_scale(projection_set, grid, device)
         self.lipschitz, self.mean_attenuation = scale.lipschitz, scale.mean_attenuation
         self._measured = torch.from_numpy(np.array(projection_set.projections)).to(device)
@@ -200,7 +206,10 @@ class TorchTotalVariationProblem:
             geometry = self.projection_set.geometry.select(indices[first::n_subsets])
             # Kept in the projector's own memory order.
             measured = self._measured[int(first) :: n_subsets].permute(0, 2, 1).contiguous()
-            subsets.append((TorchProjector(self.grid, geometry, self.device), measured))
+            projector: AnyProjector = TorchProjector(self.grid, geometry, self.device)
+            if self.n_rays > 1:
+                projector = TorchFootprintProjector(self.grid, geometry, self.device, self.n_rays)
+            subsets.append((projector, measured))
         return subsets
 
 
@@ -217,7 +226,7 @@ class _Descent:
         self._prox = TorchTotalVariationProx(tuple(self._volume.shape), device)
         self._prox.dual.copy_(torch.from_numpy(state.dual).to(device)).div_(DUAL_UNIT)
 
-    def advance(self, projector: TorchProjector, measured: Tensor, step: float) -> None:
+    def advance(self, projector: AnyProjector, measured: Tensor, step: float) -> None:
         """Do a gradient step, a proximal step and an extrapolation."""
         residual = projector.forward(self._ahead.permute(2, 1, 0)).permute(0, 2, 1) - measured
         gradient = projector.adjoint(residual.permute(0, 2, 1)).permute(2, 1, 0)

@@ -18,7 +18,7 @@ from NASAM3DLib.progress import ProgressCallback, no_progress, sub_progress
 from NASAM3DLib.reconstruct.iterative import IterationState, StepCallback, ignore_step
 from NASAM3DLib.reconstruct.projector import Projector
 from NASAM3DLib.reconstruct.settings import Phase
-from NASAM3DLib.reconstruct.solvers import make_problem
+from NASAM3DLib.reconstruct.solvers import Solver, make_problem
 from NASAM3DLib.scan.grid import VolumeGrid
 from NASAM3DLib.scan.noise import noise_variance
 
@@ -32,6 +32,9 @@ FACTOR = 2
 
 MOST_FINE_VOXELS = 1.4e8
 """Larger lattices (a little above 512 along each side) take more than 3 GB and many minutes."""
+
+NOISE_LEADS = 0.5
+"""Noise share from which on a finer model of the detector is not worth its time."""
 
 VIEWS_PER_SUBSET = 5
 STAGE = "refining"
@@ -68,6 +71,11 @@ class RefinementPlan:
         return 0.85 - 0.4 * self.noise_share
 
     @property
+    def n_rays(self) -> int:
+        """Rays in each pixel: two gain up to 1.2 dB without noise and nothing with it."""
+        return 2 if self.noise_share < NOISE_LEADS else 1
+
+    @property
     def phases(self) -> tuple[Phase, ...]:
         """Iterations on the fine lattice."""
         phases = (
@@ -91,7 +99,7 @@ class Base:
     array : ndarray, shape (k, j, i), float32
         The solution, 1/mm.
     device : str
-        Where to go on, see :func:`~NASAM3DLib.reconstruct.solvers.make_problem`.
+        Where to go on, see :class:`~NASAM3DLib.reconstruct.solvers.Solver`.
     """
 
     problem: Problem
@@ -229,7 +237,8 @@ def refine(
     """
     projection_set, grid = base.problem.projection_set, fine_grid(base.problem.grid)
     part = sub_progress(progress, 0.0, 0.05, stage=STAGE)
-    fine_problem = make_problem(projection_set, grid, device=base.device, progress=part)
+    solver = Solver(base.device, plan.n_rays)
+    fine_problem = make_problem(projection_set, grid, solver, progress=part)
     state = state or starting_state(base)
     fine = fine_problem.solve(
         base.strength * plan.strength_factor,

@@ -172,13 +172,13 @@ def _solved(task: Task, strength: float, device: str, progress: ProgressCallback
     """Iterate from zero or from where the checkpoint was saved."""
     from NASAM3DLib.reconstruct.iterative import IterationState, OperatorScale
     from NASAM3DLib.reconstruct.refine import Base
-    from NASAM3DLib.reconstruct.solvers import make_problem
+    from NASAM3DLib.reconstruct.solvers import Solver, make_problem
 
     watch = task.watch
     saved = watch.checkpoint
     part = sub_progress(progress, 0.0, 0.05, stage="iterating")
     problem = make_problem(
-        task.projection_set, task.grid, device=device, scale=saved.scale, progress=part
+        task.projection_set, task.grid, Solver(device), scale=saved.scale, progress=part
     )
     task.report["resumed_after_steps"] = 0 if saved.state is None else saved.state.n_steps
     if saved.base is not None:

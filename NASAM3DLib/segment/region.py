@@ -130,7 +130,13 @@ class WorkingRegion:
         return result
 
 
-def make_region(volume_hu: Volume, box: RegionBox, *, anchor_kji: npt.ArrayLike) -> WorkingRegion:
+def make_region(
+    volume_hu: Volume,
+    box: RegionBox,
+    *,
+    anchor_kji: npt.ArrayLike,
+    factors_kji: tuple[int, int, int] | None = None,
+) -> WorkingRegion:
     """Cut a region out of a volume and bring it to the working resolution.
 
     Parameters
@@ -141,12 +147,15 @@ def make_region(volume_hu: Volume, box: RegionBox, *, anchor_kji: npt.ArrayLike)
         Bounds of the region.
     anchor_kji : array_like, shape (3,), int
         Voxel of the volume on which a working voxel shall lie, inside the box.
+    factors_kji : tuple of int, optional
+        Voxels of the volume from one working voxel to the next; by default those of
+        :func:`~NASAM3DLib.segment.region_box.working_factors`.
 
     Returns
     -------
     WorkingRegion
     """
-    factors = np.array(working_factors(volume_hu.grid))
+    factors = np.array(factors_kji or working_factors(volume_hu.grid))
     anchor, lower, upper = np.asarray(anchor_kji), np.array(box.lower_kji), np.array(box.upper_kji)
     before, after = (anchor - lower) // factors, (upper - anchor) // factors
     first, shape = anchor - before * factors, before + after + 1

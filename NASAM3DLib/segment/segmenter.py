@@ -21,6 +21,7 @@ DEFAULT_ENGINE = "density-guided"
 _ENGINES = {
     "density-guided": ("NASAM3DLib.segment.density_guided", "DensityGuidedSegmenter"),
     "sam-med3d": ("NASAM3DLib.segment.sam_med3d.engine", "SamMed3DSegmenter"),
+    "label-free": ("NASAM3DLib.segment.labelfree.engine", "LabelFreeSegmenter"),
 }
 
 
@@ -139,9 +140,12 @@ def available_engines() -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        Names, the default first.
+        Names, the default first; "label-free" only where its weights are installed.
     """
-    return tuple(_ENGINES)
+    from NASAM3DLib.segment.labelfree.location import default_path
+
+    installed = default_path().is_file()
+    return tuple(name for name in _ENGINES if name != "label-free" or installed)
 
 
 def make_segmenter(
@@ -164,6 +168,8 @@ def make_segmenter(
     ------
     ValueError
         If there is no engine of that name.
+    FileNotFoundError
+        If the engine needs weights that are not installed.
 
     Examples
     --------
@@ -171,9 +177,8 @@ def make_segmenter(
     'density-guided'
     """
     if name not in _ENGINES:
-        raise ValueError(
-            f"There is no segmentation engine {name!r}: choose one of {', '.join(_ENGINES)}."
-        )
+        names = ", ".join(available_engines())
+        raise ValueError(f"There is no segmentation engine {name!r}: choose one of {names}.")
     module, class_name = _ENGINES[name]
     engine = getattr(importlib.import_module(module), class_name)
     segmenter: PromptableSegmenter = engine(settings or SegmentationSettings())

@@ -60,6 +60,7 @@ def merged(
     clicks: WorkingClicks,
     *,
     newest_kji: IndexArray,
+    near: int = NEAR,
 ) -> FloatArray:
     """Take a new probability over where the clicks allow it.
 
@@ -73,6 +74,8 @@ def merged(
         All clicks so far, the newest included.
     newest_kji : ndarray, shape (3,), intp
         The newest click.
+    near : int
+        See :func:`component_at`.
 
     Returns
     -------
@@ -90,7 +93,7 @@ def merged(
         wanted = tidied(found, clicks.positive_kji, clicks.negative_kji)
         return _decided(probability, wanted)
     before = previous > 0.5
-    change = component_at(found != before, newest_kji)
+    change = component_at(found != before, newest_kji, near=near)
     result = np.where(change, probability, previous)
     wanted = result > 0.5
     wanted[tuple(clicks.negative_kji.T)] = False

@@ -14,9 +14,9 @@ import numpy.typing as npt
 import torch
 
 from NASAM3DLib.files import write_bytes, write_text
+from NASAM3DLib.segment.labelfree.location import default_path
 from NASAM3DLib.segment.labelfree.network import LabelFreeNetwork, NetworkConfig, channels_last
 
-FILE_NAME = "labelfree.safetensors"
 FORMAT = "nasam3d-labelfree-1"
 
 MAX_BYTES = 10_000_000
@@ -51,17 +51,6 @@ class LoadedWeights:
     network: LabelFreeNetwork
     record: dict[str, Any]
     sha256: str
-
-
-def default_path() -> Path:
-    """Give the place of the weights that come with the product.
-
-    Returns
-    -------
-    Path
-        May not exist.
-    """
-    return Path(__file__).resolve().parents[3] / "Resources" / "Weights" / FILE_NAME
 
 
 def record_path(path: Path) -> Path:

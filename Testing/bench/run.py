@@ -86,15 +86,19 @@ def entries(data: Path | None, *, full: bool) -> list[Entry]:
     """List the cases: the abdomen where the real data are, else the generated pelvis."""
     if data is None:
         return [Entry("pelvis", phantom_case)]
-    field = ("field", "field-best") if full else ()
+    field = ("field",) if full else ()
     listed = [
         Entry("abdomen", lambda: abdomen_case(data), COMMON + field),
         Entry("abdomen-noisy", lambda: with_relative_noise(abdomen_case(data), PHOTONS)),
     ]
     if full:
         listed += [
-            Entry("abdomen-180", lambda: abdomen_case(data, arc_deg=180.0)),
             Entry("pelvis", phantom_case),
+            Entry(
+                "abdomen-180",
+                lambda: body_case(data, "abdomen", SMALLER, 180.0),
+                (*COMMON, "field", "field-best"),
+            ),
             Entry("chest-180-noisy", lambda: _noisy(data, "chest", 180.0)),
             Entry("head", lambda: body_case(data, "head", SMALLER, 360.0)),
             Entry("limb-noisy", lambda: _noisy(data, "limb 2", 360.0)),

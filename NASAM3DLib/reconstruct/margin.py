@@ -53,6 +53,9 @@ OUTSIDE_SHARE = 0.005
 VIEWS_APART = 4
 """Views between two that are looked at for it."""
 
+BOX_SIDE = 128
+"""Voxels along each side, at most, of the box that rays meet or miss."""
+
 COARSENING = 2
 """Voxels and pixels of the surroundings are so many times larger."""
 
@@ -169,7 +172,10 @@ def attenuates_outside(projection_set: ProjectionSet, grid: VolumeGrid) -> bool:
     if truncation.is_lateral or truncation.is_axial:
         return True
     some = projection_set.select(np.arange(0, projection_set.n_views, VIEWS_APART))
-    paths = forward_project(np.ones(grid.shape_kji, dtype=np.float32), grid, some.geometry)
+    box = grid.resampled(tuple(min(n, BOX_SIDE) for n in grid.shape_kji))
+    # In the order of axes that the projector takes without a copy.
+    ones = np.ones(box.shape_kji[::-1], dtype=np.float32).T
+    paths = forward_project(ones, box, some.geometry)
     missing = float(some.projections[paths <= 0].sum(dtype=np.float64))
     return bool(missing > OUTSIDE_SHARE * float(some.projections.sum(dtype=np.float64)))
 

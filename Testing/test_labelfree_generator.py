@@ -53,7 +53,8 @@ def test_volumes_look_like_ct_in_numbers(volumes):
     true = np.stack([volume.true_hu for volume in volumes])
     seen = np.stack([volume.array_hu for volume in volumes])
     assert np.isfinite(seen).all()
-    assert true.min() > -1250 and true.max() < 2600
+    assert true.min() > -1250
+    assert true.max() < 2600
     shares = [np.mean((true > low) & (true < high)) for low, high in ((-60, 200), (-180, -60))]
     assert 0.3 < shares[0] < 0.85
     assert 0.03 < shares[1] < 0.4
@@ -74,7 +75,8 @@ def test_every_object_is_one_piece_of_a_size_that_can_be_clicked(volumes):
 def test_objects_are_made_of_whole_parts_or_their_largest_piece(volumes):
     for volume in volumes:
         labels = volume.anatomy.labels.numpy()
-        assert labels.min() >= 0 and labels.max() < len(volume.anatomy.densities_hu)
+        assert labels.min() >= 0
+        assert labels.max() < len(volume.anatomy.densities_hu)
         for target in volume.targets:
             parts = np.unique(labels[target])
             pieces = ndimage.label(np.isin(labels, parts))[0]
@@ -105,14 +107,16 @@ def test_neighbours_are_often_nearly_equal():
     hosts = np.array([tissue_hu(rng) for _ in range(400)])
     assert np.mean((hosts > 0) & (hosts < 160)) > 0.4
     contrast = np.array([abs(lesion_hu(rng, 50.0) - 50.0) for _ in range(200)])
-    assert contrast.min() >= 15 and contrast.max() <= 90
+    assert contrast.min() >= 15
+    assert contrast.max() <= 90
     assert min(lesion_hu(rng, -850.0) for _ in range(50)) > -100
 
 
 def test_cells_part_the_volume_and_the_gap_vanishes_at_their_walls():
     rng = draws(2)
     cells, gap = power_diagram(rng, rng.coordinates, n_cells=6, extent=1.0)
-    assert cells.min() >= 0 and cells.max() < 6
+    assert cells.min() >= 0
+    assert cells.max() < 6
     assert (gap >= 0).all()
     array, width = cells.numpy(), gap.numpy()
     wall = ndimage.maximum_filter(array, 3) != ndimage.minimum_filter(array, 3)

@@ -96,10 +96,12 @@ def save_weights(
     FileExistsError
         If a file exists and must not be replaced.
     """
-    arrays = {
-        name: values.detach().cpu().contiguous().numpy().astype("<f2")
-        for name, values in sorted(network.state_dict().items())
-    }
+    # What overflows becomes infinite, and is refused by name below.
+    with np.errstate(over="ignore"):
+        arrays = {
+            name: values.detach().cpu().contiguous().numpy().astype("<f2")
+            for name, values in sorted(network.state_dict().items())
+        }
     for name, values in arrays.items():
         if not np.isfinite(values).all():
             raise WeightsError(f"Weight {name} does not fit into half precision: it is too large.")

@@ -193,7 +193,9 @@ def rescanned(draws: Draws, image: Tensor) -> Tensor:
         ProjectionSet(noisy, geometry), grid, hann_cutoff=draws.uniform(0.7, 1.0)
     )
     result = draws.tensor(np.ascontiguousarray(found)) / WATER_ATTENUATION * WATER_HU - WATER_HU
-    return torch.where(window >= 1, result.clamp(LOWEST_HU, 4000), image)
+    scanned = attenuation / WATER_ATTENUATION * WATER_HU - WATER_HU
+    # The faults alone are added, so that no seam shows where the cylinder ends.
+    return image + window * (result.clamp(LOWEST_HU, 4000) - scanned)
 
 
 def _sparse_orbit(draws: Draws, grid: VolumeGrid) -> ConeBeamGeometry:

@@ -38,6 +38,7 @@ Float32Array = npt.NDArray[np.float32]
 PHOTONS = 1e4
 ARCS_DEG = (360.0, 180.0)
 SMALL, LARGE = 64, 128
+WARM_UP_VOXELS = 24
 BLURS_VOXELS = (0.0, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6)
 FIRST_FACTORS = (-1.0, 0.0, 1.0)
 MOST_OCTAVES = 4.0
@@ -159,6 +160,12 @@ class Comparison:
         return Tried(figures[0.0], figures[blur], blur, likeness)
 
 
+def warm_up() -> None:
+    """Compile the kernels, clean and noisy, so that no row pays for it."""
+    for noisy in (False, True):
+        automatic(_case(Scan("abdomen", WARM_UP_VOXELS, 360.0, noisy)))
+
+
 def _case(scan: Scan) -> Case:
     """Make the scan."""
     data = data_folder()
@@ -177,7 +184,7 @@ def all_rows(*, keep: bool) -> Iterator[Row]:
     done = {Scan(r.body, r.n_voxels, r.arc_deg, r.noisy) for r in kept}
     left = [scan for scan in scans() if scan not in done]
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(N_PROCESSES, mp_context=context) as pool:
+    with ProcessPoolExecutor(N_PROCESSES, mp_context=context, initializer=warm_up) as pool:
         futures = [pool.submit(measure, scan) for scan in left]
         for future in futures:
             future.add_done_callback(_keep)

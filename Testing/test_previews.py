@@ -25,6 +25,7 @@ BODIES = [
 ]
 FINE = VolumeGrid.centred((99, 130, 130), 1.0)
 GRID = VolumeGrid.centred((20, 24, 24), 6.0)
+GRID_VALUES = 20 * 24 * 24
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +108,30 @@ def test_every_long_call_yields_several_times(
     # Once for each view going forward, twice going back, after each of 8 steps, and at the end.
     assert len(calls) == 2 * 20 * 3 + 8 + 1
     assert calls == sorted(calls)
+
+
+def test_large_memory_is_touched_in_pieces_without_changing_the_result(
+    scan: ProjectionSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = TotalVariationProblem(scan, GRID)
+    plain = problem.solve(1e-3, (Phase(5, 2),))
+    before: list[float] = []
+
+    def count(stage: str, fraction: float) -> None:
+        """Count the calls before the first step."""
+        if fraction == 0:
+            before.append(fraction)
+
+    problem.solve(1e-3, (Phase(5, 1),), progress=count)
+    n_calls = len(before)
+    monkeypatch.setattr("NASAM3DLib.reconstruct.iterative.PIECE_VALUES", GRID_VALUES // 4)
+    before.clear()
+    state = IterationState.starting(GRID)
+    again = problem.solve(1e-3, (Phase(5, 1),), state=state, progress=count)
+    # Four pieces of the volume and of the gradient, twelve of either dual.
+    assert len(before) == n_calls + 32
+    again = problem.solve(1e-3, (Phase(5, 2),), state=state)
+    assert again.tobytes() == plain.tobytes()
 
 
 def test_the_worker_sends_previews_only_if_asked(scan: ProjectionSet) -> None:

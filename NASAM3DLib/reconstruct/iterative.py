@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,9 @@ GOLDEN = (math.sqrt(5) - 1) / 2
 SMALLEST_PATH_MM = 1e-6
 
 ITERATING = "iterating"
+
+PIECE_VALUES = 2**25
+"""Values that are written to fresh memory in a fraction of a second."""
 
 
 @dataclass(frozen=True)
@@ -192,6 +196,23 @@ class SubsetStep:
         self._prox = TotalVariationProx(state.volume.shape, state.dual)
         self._gradient = np.empty_like(state.volume)
 
+    def touch(self, progress: Callable[[], None]) -> None:
+        """Write to large memory piece by piece: the system hands fresh memory out slowly.
+
+        Parameters
+        ----------
+        progress : callable
+            Called after every piece.
+        """
+        for array in (self.state.volume, self.state.dual):
+            for piece in _pieces(array):
+                piece *= 1
+                progress()
+        for array in (self._gradient, self._prox.reserved()):
+            for piece in _pieces(array):
+                piece.fill(0)
+                progress()
+
     def do(
         self,
         projector: AnyProjector,
@@ -234,6 +255,12 @@ class SubsetStep:
         state.momentum = larger
         state.n_steps += 1
         state.is_whole = True
+
+
+def _pieces(array: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+    """Cut large memory into pieces; memory that is not large has none."""
+    n_pieces = array.size // PIECE_VALUES
+    return np.array_split(array.reshape(-1), n_pieces) if n_pieces else []
 
 
 class TotalVariationProblem:
@@ -317,6 +344,7 @@ class TotalVariationProblem:
         step = SubsetStep(state, strength * self.mean_attenuation)
         counts = [(self._n_subsets(phase), phase.n_sweeps) for phase in phases]
         total = sum(n_subsets * n_sweeps for n_subsets, n_sweeps in counts)
+        step.touch(lambda: progress(ITERATING, min(state.n_steps / max(total, 1), 1.0)))
         first = 0
         for n_subsets, n_sweeps in counts:
             subsets = self._subsets(n_subsets)

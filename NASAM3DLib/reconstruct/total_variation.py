@@ -117,14 +117,25 @@ class TotalVariationProx:
         settings = np.array([weight, extrapolation], dtype=np.float32)
         kernels_tv.primal_and_ahead(image, settings, self.dual, volume, ahead)
 
+    def reserved(self) -> npt.NDArray[np.int16]:
+        """Give the memory that the iterations need beside the dual, which is made once.
+
+        Returns
+        -------
+        ndarray, int16
+            Of the dual's shape.
+        """
+        if self._ahead is None:
+            self._ahead = np.empty_like(self.dual)
+        return self._ahead
+
     def _iterate(self, image: Float32Array, weight: float, n_iterations: int) -> bool:
         """Improve the dual; False if there is nothing to smooth."""
         if weight < 0:
             raise ValueError(f"The weight of total variation must not be negative, got {weight:g}.")
         if weight == 0:
             return False
-        if self._ahead is None:
-            self._ahead = np.empty_like(self.dual)
+        self._ahead = self.reserved()
         momentum, beta = 1.0, 0.0
         for number in range(n_iterations):
             following = (1 + math.sqrt(1 + 4 * momentum * momentum)) / 2

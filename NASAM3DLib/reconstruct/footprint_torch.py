@@ -46,7 +46,8 @@ class TorchFootprintProjector:
         Tensor, shape (n_views, n_rows, n_cols)
         """
         fine = self._projector.forward(volume)
-        return fine.unflatten(2, (-1, self.n_rays)).mean(dim=3)
+        n_views, n_rows, n_fine = fine.shape
+        return fine.reshape(n_views, n_rows, n_fine // self.n_rays, self.n_rays).mean(dim=3)
 
     def adjoint(self, projections: Tensor) -> Tensor:
         """Apply the exact transpose of :meth:`forward`.

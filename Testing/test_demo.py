@@ -113,7 +113,8 @@ def test_report_tells_the_figures_and_loads_nothing(folder: Path, demo: Demo) ->
     page.feed(text)
     assert len(page.sources) == 4
     assert all(source.startswith("data:image/png;base64,") for source in page.sources)
-    assert "http" not in text.replace("http-equiv", "")
+    # Base64 knows no colon: letters of an embedded picture may spell http by chance.
+    assert "://" not in text
     assert f"{demo.volume_table.rows[-1][1]:.2f}" in page.text
     assert f"{demo.result.session.records[-1].dice:.3f}" in page.text
     for heading in ("What was measured", "Limits", "Open it in 3D Slicer", "not a medical device"):

@@ -52,7 +52,8 @@ def fine_hu(data: Path, name: str, n_voxels: int) -> Float32Array:
     import SimpleITK as sitk  # noqa: N813
 
     body = BODIES[name]
-    image = sitk.ReadImage(str(data / body.file), sitk.sitkFloat32)
+    # Axes towards right, front and head, as those of the cube in RAS.
+    image = sitk.DICOMOrient(sitk.ReadImage(str(data / body.file), sitk.sitkFloat32), "RAS")
     low, high = CT_LIMITS_HU
     image = sitk.Clamp(image, sitk.sitkFloat32, low, high)
     size, spacing = np.array(image.GetSize()), np.array(image.GetSpacing())

@@ -183,7 +183,8 @@ def save_picture(rows: Iterable[Row], path: Path) -> None:
     panels[0].invert_yaxis()
     panels[1].axvline(0, color="tab:grey", linestyle="--")
     panels[1].set_xlabel('gain of "best" over total variation tuned with the truth, dB')
-    panels[1].legend(fontsize=8)
+    handles, names = panels[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=len(names), fontsize=8)
     for panel in panels:
         panel.grid(visible=True, alpha=0.3)
     figure.savefig(path, dpi=100)

@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from NASAM3DLib.progress import ProgressCallback, no_progress
 from NASAM3DLib.reconstruct.volume import Volume
-from NASAM3DLib.scan.grid import VolumeGrid
 from NASAM3DLib.segment.components import tidied
 from NASAM3DLib.segment.fronts import DensityFronts
 from NASAM3DLib.segment.mask import Mask
+from NASAM3DLib.segment.mask_patch import mask_patch
 from NASAM3DLib.segment.prompts import POSITIVE, Prompts
 from NASAM3DLib.segment.refine import Patch, refined, resampled
 from NASAM3DLib.segment.region import WorkingRegion, make_region
@@ -23,7 +23,6 @@ from NASAM3DLib.segment.region_box import (
     RegionBox,
     grown_box,
     initial_box,
-    lattice_grid,
     to_triple,
 )
 from NASAM3DLib.segment.segmenter import SegmentationSettings
@@ -126,13 +125,8 @@ class DensityGuidedSegmenter:
         """
         volume = self._required_volume()
         started = time.perf_counter()
-        voxels = prompts.voxels(volume.grid)
+        voxels = prompts.checked_voxels(volume.grid)
         positive, negative = voxels[prompts.labels == POSITIVE], voxels[prompts.labels != POSITIVE]
-        if not len(positive):
-            raise ValueError(
-                "There is no positive point: put at least one point on the object to be segmented."
-            )
-        prompts.check_box()
         progress("density", 0.0)
         fronts = self._fronts_of(volume, positive, negative)
         region = fronts.region
@@ -142,7 +136,7 @@ class DensityGuidedSegmenter:
         progress("boundary", 0.7)
         sharpen = self.settings.refine_boundary
         fine = refined(volume.array, region, _tidied(probability, clicks), sharpen=sharpen)
-        mask = _mask_patch(fine, prompts, volume.grid)
+        mask = mask_patch(fine, prompts, volume.grid)
         self._history.append(_Prediction(mask, fine, region, attention))
         logger.info("%d clicks took %.2f s", len(prompts), time.perf_counter() - started)
         progress("boundary", 1.0)
@@ -246,16 +240,3 @@ def _tidied(probability: FloatArray, clicks: WorkingClicks) -> FloatArray:
     kept = tidied(object_voxels, clicks.positive_kji, clicks.negative_kji)
     filled = np.where(kept & ~object_voxels, 1, probability)
     return np.where(object_voxels & ~kept, 0, filled).astype(np.float32)
-
-
-def _mask_patch(probability: Patch, prompts: Prompts, grid: VolumeGrid) -> Patch:
-    """Threshold a probability on a box that holds all points, and make it agree with them."""
-    voxels = prompts.voxels(grid)
-    lower = np.minimum(voxels.min(axis=0), probability.lower_kji)
-    upper = np.maximum(voxels.max(axis=0) + 1, probability.lower_kji + probability.values.shape)
-    part = lattice_grid(grid, lower, upper - lower)
-    moved = Patch(probability.values, probability.lower_kji - lower)
-    array = (moved.on(part.shape_kji) > 0.5) & prompts.inside_box(part)
-    positive = prompts.labels == POSITIVE
-    mask = tidied(array, voxels[positive] - lower, voxels[~positive] - lower)
-    return Patch(mask.astype(np.float32), lower)

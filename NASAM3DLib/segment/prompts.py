@@ -182,6 +182,32 @@ class Prompts:
             inside &= (position >= low) & (position <= high)
         return inside
 
+    def checked_voxels(self, grid: VolumeGrid) -> npt.NDArray[np.intp]:
+        """Find the points' voxels after checking that an object can be segmented from the prompts.
+
+        Parameters
+        ----------
+        grid : VolumeGrid
+            Voxels of the volume.
+
+        Returns
+        -------
+        ndarray, shape (n, 3), intp
+            As :meth:`voxels` gives them.
+
+        Raises
+        ------
+        ValueError
+            If no point is positive, one is outside the volume, or a positive one outside the box.
+        """
+        voxels = self.voxels(grid)
+        if not (self.labels == POSITIVE).any():
+            raise ValueError(
+                "There is no positive point: put at least one point on the object to be segmented."
+            )
+        self.check_box()
+        return voxels
+
     def check_box(self) -> None:
         """Refuse a box that contradicts a positive point.
 

@@ -159,13 +159,8 @@ class LabelFreeSegmenter:
         """
         volume = self._required_volume()
         started = time.perf_counter()
-        voxels = prompts.voxels(volume.grid)
+        voxels = prompts.checked_voxels(volume.grid)
         positive = prompts.labels == POSITIVE
-        if not positive.any():
-            raise ValueError(
-                "There is no positive point: put at least one point on the object to be segmented."
-            )
-        prompts.check_box()
         progress("density", 0.0)
         scene = self._scene_of(volume, prompts, voxels)
         first = int(np.flatnonzero(positive)[0])

@@ -16,12 +16,10 @@ from scipy import special
 from NASAM3DLib.progress import ProgressCallback, no_progress, sub_progress
 from NASAM3DLib.reconstruct.settings import Device
 from NASAM3DLib.reconstruct.volume import Volume
-from NASAM3DLib.scan.grid import VolumeGrid
-from NASAM3DLib.segment.components import tidied
 from NASAM3DLib.segment.mask import Mask
-from NASAM3DLib.segment.prompts import POSITIVE, Prompts
+from NASAM3DLib.segment.mask_patch import mask_patch
+from NASAM3DLib.segment.prompts import Prompts
 from NASAM3DLib.segment.refine import Patch
-from NASAM3DLib.segment.region_box import lattice_grid
 from NASAM3DLib.segment.sam_med3d.checkpoint import load_checkpoint
 from NASAM3DLib.segment.sam_med3d.click_loop import ClickMemory
 from NASAM3DLib.segment.sam_med3d.guidance import DensityGuide
@@ -198,12 +196,7 @@ class SamMed3DSegmenter:
         """
         volume, session, guide = self._ready()
         started = time.perf_counter()
-        prompts.voxels(volume.grid)
-        if not (prompts.labels == POSITIVE).any():
-            raise ValueError(
-                "There is no positive point: put at least one point on the object to be segmented."
-            )
-        prompts.check_box()
+        prompts.checked_voxels(volume.grid)
         field = self._field(session, prompts, sub_progress(progress, 0.0, 0.8))
         logits = paste_logits(field.values, field.grid, volume.grid)
         attention: Patch | None = None
@@ -213,7 +206,7 @@ class SamMed3DSegmenter:
             logits, attention = guide.guided(logits, prompts, strength=strength)
         progress("boundary", 0.9)
         probability = Patch(special.expit(logits.values), logits.lower_kji)
-        mask = _mask_patch(probability, prompts, volume.grid)
+        mask = mask_patch(probability, prompts, volume.grid)
         self._history.append(_Prediction(mask, probability, attention))
         logger.info("%d clicks took %.2f s", len(prompts), time.perf_counter() - started)
         progress("boundary", 1.0)
@@ -286,19 +279,6 @@ class SamMed3DSegmenter:
     def _current_mask(self, volume: Volume) -> Mask:
         """Put the newest mask on the volume's grid."""
         return Mask(self._history[-1].mask.on(volume.grid.shape_kji) > 0, volume.grid)
-
-
-def _mask_patch(probability: Patch, prompts: Prompts, grid: VolumeGrid) -> Patch:
-    """Threshold a probability on a box that holds all points, and make it agree with them."""
-    voxels = prompts.voxels(grid)
-    lower = np.minimum(voxels.min(axis=0), probability.lower_kji)
-    upper = np.maximum(voxels.max(axis=0) + 1, probability.lower_kji + probability.values.shape)
-    part = lattice_grid(grid, lower, upper - lower)
-    moved = Patch(probability.values, probability.lower_kji - lower)
-    array = (moved.on(part.shape_kji) > 0.5) & prompts.inside_box(part)
-    positive = prompts.labels == POSITIVE
-    mask = tidied(array, voxels[positive] - lower, voxels[~positive] - lower)
-    return Patch(mask.astype(np.float32), lower)
 
 
 def _loaded(options: SamMed3DOptions) -> Predictor:

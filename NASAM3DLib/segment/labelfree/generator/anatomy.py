@@ -32,7 +32,7 @@ MIN_VOXELS = 25
 HOST_VOXELS = 800
 """Least size of an organ that is given lesions, voxels."""
 
-N_ORGANS, N_STRUCTURES = (4, 26), (2, 11)
+N_ORGANS, N_STRUCTURES = (4, 40), (3, 16)
 
 
 @dataclass(eq=False)

@@ -8,7 +8,7 @@ from analytic_objects import Ellipsoid, circular_scan, draw, project
 
 from NASAM3DLib.pipeline import reconstruct
 from NASAM3DLib.reconstruct.iterative import TotalVariationProblem
-from NASAM3DLib.reconstruct.margin import find_surroundings, with_margin
+from NASAM3DLib.reconstruct.margin import attenuates_outside, find_surroundings, with_margin
 from NASAM3DLib.reconstruct.projector import Projector
 from NASAM3DLib.reconstruct.settings import Phase, ReconstructionSettings
 from NASAM3DLib.reconstruct.volume import Volume
@@ -92,11 +92,25 @@ def test_an_object_within_the_grid_leaves_projections_untouched():
     assert find_surroundings(scan, grid) is None
 
 
-def test_poses_without_an_orbit_get_no_margin():
+def test_noise_in_the_air_around_the_grid_is_no_attenuation():
+    rng = np.random.default_rng(0)
+    grid = VolumeGrid.centred((60, 60, 60), 3.0)
+    for radius, reaches_out in ((84.0, False), (125.0, True)):
+        ball = [Ellipsoid(0.02, (radius,) * 3, (0.0, 0.0, 0.0))]
+        exact = project(ball, ALL_OF_IT)
+        noisy = np.maximum(exact + rng.normal(0.0, 0.02 * exact.max(), exact.shape), 0.0)
+        paths = Projector(grid, ALL_OF_IT).forward(np.ones(grid.shape_kji, np.float32))
+        share = noisy[paths <= 0].sum() / noisy.sum()
+        assert share > 0.01  # Noise and all: more than what is taken for an object.
+        assert attenuates_outside(ProjectionSet(noisy, ALL_OF_IT), grid) == reaches_out
+
+
+def test_poses_without_an_orbit_get_no_margin_but_a_warning(caplog):
     whole = scanned(TOO_SMALL)
     bare = whole.binned(1)
     assert bare.geometry.orbit is None
     assert find_surroundings(bare, VolumeGrid.centred((4, 4, 4), 3.0)) is None
+    assert "choose a grid that holds the whole object" in caplog.text
 
 
 def test_the_margin_holds_the_grid_and_crops_back_to_it():

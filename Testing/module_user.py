@@ -43,14 +43,16 @@ class User:
     def __init__(self, loaded: Any, client: WorkerClient | None = None) -> None:
         self.panel, self.widget = loaded.panel, loaded.widget
         self.ui = loaded.widget.ui
-        self.python = sys.modules["NASAM3D"]
+        self.choices, self.points, self.volumes = (
+            part_of_module(name) for name in ("parameters", "points", "volumes")
+        )
         if client is not None:
             self.widget.logic.client.close()
-            self.widget.logic = self.python.NASAM3DLogic(client)
+            self.widget.logic = sys.modules["NASAM3D"].NASAM3DLogic(client)
 
     @property
     def parameters(self) -> Any:
-        return self.widget._parameterNode
+        return self.widget.parameters
 
     @property
     def client(self) -> Any:
@@ -76,12 +78,12 @@ class User:
     def choose(self, path: Path) -> None:
         """Choose a projections file and wait for its summary."""
         self.ui.pathLineEdit.currentPath = str(path)
-        self.wait(lambda: not self.client.is_busy and self.widget._inspectJob is None)
+        self.wait(lambda: not self.client.is_busy and self.widget.projections.job is None)
 
     def reconstruct(self) -> Any:
         """Press Apply and wait for the volume."""
         self.ui.applyButton.click()
-        self.wait(lambda: self.widget._reconstructJob is None)
+        self.wait(lambda: self.widget.reconstruction.job is None)
         return self.parameters.inputVolume
 
     def place(self, *points: Any, positive: bool = True) -> None:
@@ -144,6 +146,11 @@ def scan_file(tmp_path: Path) -> Path:
     path = tmp_path / "patient.npz"
     path.write_text("50")
     return path
+
+
+def part_of_module(name: str) -> Any:
+    """A file of the module's package, once the module is loaded."""
+    return sys.modules[f"NASAM3DModule.{name}"]
 
 
 def add_volume(array: np.ndarray, ijk_to_ras: np.ndarray, name: str = "CT") -> Any:

@@ -57,8 +57,10 @@ def test_lists_agree_with_the_tree():
 
 @pytest.fixture
 def small_tree(tmp_path: Path) -> Path:
-    """A tree with two scripts, one data file, one resource, and what must not be listed."""
+    """A tree with three scripts, one data file, one resource, and what must not be listed."""
     for name in (
+        "NASAM3D/NASAM3D.py",
+        "NASAM3D/NASAM3DModule/a.py",
         "NASAM3DLib/__init__.py",
         "NASAM3DLib/scan/b.py",
         "NASAM3DLib/py.typed",
@@ -72,6 +74,8 @@ def small_tree(tmp_path: Path) -> Path:
 
 
 CMAKE_SAMPLE = f"""\
+set({cmake_lists.MODULE_SCRIPTS}
+  )
 set({cmake_lists.SCRIPTS}
   NASAM3DLib/__init__.py
   NASAM3DLib/gone.py
@@ -84,6 +88,7 @@ set({cmake_lists.RESOURCES}
 def test_differences_name_missing_and_gone_files(small_tree: Path):
     found = cmake_lists.differences(CMAKE_SAMPLE, cmake_lists.files_in_tree(small_tree))
     assert found == [
+        f"{cmake_lists.MODULE_SCRIPTS} lacks NASAM3DModule/a.py",
         f"{cmake_lists.SCRIPTS} lacks NASAM3DLib/scan/b.py",
         f"{cmake_lists.SCRIPTS} names NASAM3DLib/gone.py, which is gone",
         f"{cmake_lists.RESOURCES} lacks NASAM3DLib/py.typed",
@@ -121,11 +126,17 @@ def test_configure_and_install_put_everything_side_by_side(tmp_path: Path):
     modules = prefix / "lib" / "qt-scripted-modules"
     installed = sorted(p.relative_to(prefix).as_posix() for p in prefix.rglob("*") if p.is_file())
     lists = cmake_lists.files_in_tree(ROOT)
-    wanted = ["NASAM3D.py", *lists[cmake_lists.SCRIPTS], *lists[cmake_lists.RESOURCES]]
+    module = ["NASAM3D.py", *lists[cmake_lists.MODULE_SCRIPTS]]
+    wanted = [*module, *lists[cmake_lists.SCRIPTS], *lists[cmake_lists.RESOURCES]]
     assert installed == sorted(f"lib/qt-scripted-modules/{name}" for name in wanted)
-    assert {path.name for path in modules.iterdir()} == {"NASAM3D.py", "NASAM3DLib", "Resources"}
+    assert {path.name for path in modules.iterdir()} == {
+        "NASAM3D.py",
+        "NASAM3DModule",
+        "NASAM3DLib",
+        "Resources",
+    }
     for name in wanted:
-        source = ROOT / ("NASAM3D/NASAM3D.py" if name == "NASAM3D.py" else name)
+        source = ROOT / (f"NASAM3D/{name}" if name in module else name)
         assert (modules / name).read_bytes() == source.read_bytes()
 
 

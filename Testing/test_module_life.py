@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from module_user import BALL_CENTRE_RAS, KNOWN_WORKER, MODULE, User, beside, nodes
+from module_user import BALL_CENTRE_RAS, KNOWN_WORKER, MODULE, User, beside, nodes, part_of_module
 
 from NASAM3DLib.worker.client import WorkerClient
 
@@ -57,7 +57,7 @@ def test_a_worker_that_dies_is_told_and_replaced(user: User, scan_file: Path) ->
     user.ui.applyButton.click()
     user.wait(lambda: user.ui.progressBar.value > 10)
     user.client._connection.process.kill()
-    user.wait(lambda: user.widget._reconstructJob is None)
+    user.wait(lambda: user.widget.reconstruction.job is None)
     assert "The background process ended unexpectedly" in user.ui.statusLabel.text
     assert user.reconstruct() is not None
 
@@ -67,9 +67,9 @@ def test_leaving_and_entering_the_module_keeps_the_choices(user: User, scan_file
     user.ui.methodComboBox.currentText = "Filtered back-projection"
     user.ui.applyButton.click()
     user.widget.exit()
-    user.wait(lambda: user.widget._reconstructJob is None)
+    user.wait(lambda: user.widget.reconstruction.job is None)
     user.widget.enter()
-    assert user.parameters.method == user.python.Method.FDK
+    assert user.parameters.method == user.choices.Method.FDK
     assert user.ui.pathLineEdit.currentPath == str(scan_file)
     assert user.parameters.inputVolume.GetName() == "patient"
 
@@ -100,19 +100,20 @@ def test_reloading_ends_the_process_and_reads_the_library_again(
     user = User(load_module(MODULE), WorkerClient(KNOWN_WORKER))
     user.choose(scan_file)
     process = user.client._connection.process
-    library = {name: module for name, module in sys.modules.items() if "NASAM3DLib" in name}
+    own = ("NASAM3DLib", "NASAM3DModule")
+    packages = {name: module for name, module in sys.modules.items() if name.startswith(own)}
     user.widget.onReload()
     try:
         assert process.poll() is not None
         assert sys.modules["NASAM3DLib.worker.client"].WorkerClient is not WorkerClient
-        assert slicer.modules.NASAM3DWidget is not user.widget
+        assert type(slicer.modules.NASAM3DWidget) is not type(user.widget)
         assert slicer.modules.NASAM3DWidget.ui.pathLineEdit.currentPath == str(scan_file)
     finally:
         slicer.modules.NASAM3DWidget.cleanup()
-        # The other tests hold the library as it was.
-        for name in [name for name in sys.modules if name.startswith("NASAM3DLib")]:
+        # The other tests hold the packages as they were.
+        for name in [name for name in sys.modules if name.startswith(own)]:
             del sys.modules[name]
-        sys.modules.update(library)
+        sys.modules.update(packages)
 
 
 def test_missing_packages_are_asked_for_on_apply(
@@ -121,7 +122,8 @@ def test_missing_packages_are_asked_for_on_apply(
     import slicer
 
     user.choose(scan_file)
-    monkeypatch.setattr(user.python, "missing_requirements", lambda _: ["no-such-package"])
+    packages = part_of_module("packages")
+    monkeypatch.setattr(packages, "missing_requirements", lambda _: ["no-such-package"])
     user.reconstruct()
     (call,) = slicer.packaging.calls
     assert (call.function, call.requirements) == ("pip_ensure", ("no-such-package",))

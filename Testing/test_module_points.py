@@ -34,12 +34,12 @@ def test_a_mouse_click_in_a_slice_gives_a_segment_there(
     user.click_red()
     user.rest()
     points = user.parameters.points
-    assert user.widget.logic.pointIndices(points) == [0]
+    assert user.points.placedIndices(points) == [0]
     clicked = slicer.util.arrayFromMarkupsControlPoints(points, world=True)[0]
     np.testing.assert_allclose(clicked[:2], BALL_CENTRE_RAS[:2], atol=2.0)
     mask = user.mask()
     assert mask.shape == (40, 48, 56)
-    grid = user.python.gridOf(volume)
+    grid = user.volumes.gridOf(volume)
     np.testing.assert_allclose(centroid_ras(mask, grid.ijk_to_ras), clicked, atol=1.0)
     assert mask.sum() * grid.voxel_volume_mm3 / 1000 == pytest.approx(BALL_ML, rel=0.05)
     assert user.ui.resultLabel.text.startswith("Segment 1: 3.")
@@ -159,7 +159,7 @@ def test_a_moved_point_segments_again(user: User, scan_file: Path) -> None:
     points.SetNthControlPointPosition(0, *target)
     points.InvokeEvent(points.PointEndInteractionEvent)
     user.rest()
-    middle = centroid_ras(user.mask(), user.python.gridOf(volume).ijk_to_ras)
+    middle = centroid_ras(user.mask(), user.volumes.gridOf(volume).ijk_to_ras)
     np.testing.assert_allclose(middle, target, atol=1.0)
 
 
@@ -174,7 +174,7 @@ def test_a_point_outside_the_volume_is_refused_and_taken_away(
         user.place(beside(500.0, 0, 0))
     assert "Point 2 at RAS (510.0, -5.0, 20.0) mm lies outside the volume" in caplog.text
     assert "lies outside the volume" in user.ui.statusLabel.text
-    assert user.widget.logic.pointIndices(user.parameters.points) == [0]
+    assert user.points.placedIndices(user.parameters.points) == [0]
     np.testing.assert_array_equal(user.mask(), before)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from module_user import part_of_module
 
 from NASAM3DLib.reconstruct.simulate import simulate
 from NASAM3DLib.reconstruct.volume import Volume
@@ -111,29 +112,29 @@ def test_projections_become_a_clicked_lesion(
 
     widget, ui = module.widget, module.widget.ui
     ui.pathLineEdit.currentPath = str(scan)
-    wait(lambda: widget._inspectJob is None)
+    wait(lambda: widget.projections.job is None)
     assert "40 cone-beam views over 360.0 degrees" in ui.summaryLabel.text
     ui.qualityComboBox.currentText = "Preview"
     ui.applyButton.click()
     formats = set()
-    wait(lambda: formats.add(ui.progressBar.format) or widget._reconstructJob is None)
+    wait(lambda: formats.add(ui.progressBar.format) or widget.reconstruction.job is None)
     assert any(text.startswith("Iterating") for text in formats)
-    volume = widget._parameterNode.inputVolume
+    volume = widget.parameters.inputVolume
     assert volume.GetName() == "trunk"
     assert abs(slicer.util.arrayFromVolume(volume)[20, 40:50, 40:50].mean()) < 40
     ui.positiveButton.click()
     click_in_red(LESION_RAS)
     wait(lambda: not widget.logic.client.is_busy)
-    parameters = widget._parameterNode
+    parameters = widget.parameters
     assert "ml, mean" in ui.resultLabel.text, ui.statusLabel.text
     mask = slicer.util.arrayFromSegmentBinaryLabelmap(
         parameters.segmentation, parameters.segmentId, volume
     )
-    assert dice(mask, sys.modules["NASAM3D"].gridOf(volume)) > 0.8
+    assert dice(mask, part_of_module("volumes").gridOf(volume)) > 0.8
     ui.negativeButton.click()
     click_in_red(np.add(LESION_RAS, (0.0, 25.0, 0.0)))
     wait(lambda: not widget.logic.client.is_busy)
-    assert widget.logic.pointIndices(parameters.points) == [0, 1]
+    assert part_of_module("points").placedIndices(parameters.points) == [0, 1]
     role = parameters.segmentation.GetReferenceImageGeometryReferenceRole()
     assert parameters.segmentation.GetNodeReference(role) is volume
     slicer.app.layoutManager().resetThreeDViews()
@@ -146,7 +147,7 @@ def test_a_damaged_file_gives_the_readers_message(module: Any, scan: Path, tmp_p
     damaged.write_bytes(scan.read_bytes()[:1000])
     ui = module.widget.ui
     ui.pathLineEdit.currentPath = str(damaged)
-    wait(lambda: module.widget._inspectJob is None)
+    wait(lambda: module.widget.projections.job is None)
     assert ui.summaryLabel.text == "The file cannot be used."
     assert str(damaged) in ui.statusLabel.text
     assert "Traceback" not in ui.statusLabel.text
@@ -156,15 +157,15 @@ def test_a_damaged_file_gives_the_readers_message(module: Any, scan: Path, tmp_p
 def test_cancelling_the_real_reconstruction_takes_a_second_or_two(module: Any, scan: Path) -> None:
     widget, ui = module.widget, module.widget.ui
     ui.pathLineEdit.currentPath = str(scan)
-    wait(lambda: widget._inspectJob is None)
+    wait(lambda: widget.projections.job is None)
     ui.qualityComboBox.currentText = "Best"
     ui.applyButton.click()
     wait(lambda: ui.progressBar.value > 0)
     begin = time.monotonic()
     ui.cancelButton.click()
-    wait(lambda: widget._reconstructJob is None)
+    wait(lambda: widget.reconstruction.job is None)
     assert time.monotonic() - begin < 2.5
-    assert widget._parameterNode.outputVolume is None
+    assert widget.parameters.outputVolume is None
 
 
 @pytest.mark.slow

@@ -38,7 +38,7 @@ def source_files() -> list[Path]:
 
 
 def test_module_folder_holds_exactly_one_python_file():
-    assert [path.name for path in (ROOT / "NASAM3D").rglob("*.py")] == ["NASAM3D.py"]
+    assert [path.name for path in (ROOT / "NASAM3D").glob("*.py")] == ["NASAM3D.py"]
 
 
 def test_no_python_file_at_the_root():

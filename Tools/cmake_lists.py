@@ -14,6 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 CMAKE_FILE = "CMakeLists.txt"
+MODULE_SCRIPTS = "NASAM3D_MODULE_SCRIPTS"
 SCRIPTS = "NASAM3D_LIBRARY_SCRIPTS"
 RESOURCES = "NASAM3D_LIBRARY_RESOURCES"
 
@@ -29,11 +30,14 @@ def files_in_tree(root: Path) -> dict[str, list[str]]:
     Returns
     -------
     dict of str to list of str
-        Sorted paths relative to the root, by name of the CMake list.
+        Sorted paths by name of the CMake list, relative to the root; those of the module's own
+        package relative to the module's folder, where they are listed for the macro.
     """
+    package = [path for path in (root / "NASAM3D").rglob("*/*.py") if is_content(path, root)]
     library = [path for path in (root / "NASAM3DLib").rglob("*") if is_content(path, root)]
     resources = [path for path in (root / "Resources").rglob("*") if is_content(path, root)]
     return {
+        MODULE_SCRIPTS: relative(package, root / "NASAM3D"),
         SCRIPTS: relative([path for path in library if path.suffix == ".py"], root),
         RESOURCES: relative([p for p in library if p.suffix != ".py"] + resources, root),
     }

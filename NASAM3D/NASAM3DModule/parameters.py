@@ -1,0 +1,47 @@
+"""Everything that the user chooses, in a node that is saved with the scene."""
+
+import enum
+from typing import Annotated
+
+from slicer import vtkMRMLMarkupsFiducialNode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
+from slicer.i18n import tr as _
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+
+
+class Choice(enum.Enum):
+    """Something to choose: the value is the library's word, the label the user's."""
+
+    def label(self):
+        """Give the text in the panel."""
+        return {
+            "tv": _("Total variation"),
+            "fdk": _("Filtered back-projection"),
+            "field": _("Total variation + neural field"),
+            "preview": _("Preview"),
+            "standard": _("Standard"),
+            "best": _("Best"),
+            "HU": _("Hounsfield units"),
+            "attenuation": _("Attenuation (1/mm)"),
+        }[self.value]
+
+
+Method = Choice("Method", {"TV": "tv", "FDK": "fdk", "FIELD": "field"})
+Quality = Choice("Quality", {"PREVIEW": "preview", "STANDARD": "standard", "BEST": "best"})
+Quantity = Choice("Quantity", {"HU": "HU", "ATTENUATION": "attenuation"})
+
+
+@parameterNodeWrapper
+class NASAM3DParameterNode:
+    """Everything that the user has chosen; saved with the scene."""
+
+    projectionsPath: str = ""
+    viewCount: Annotated[int, WithinRange(0, 100000)] = 0
+    method: Method = Method.TV
+    quality: Quality = Quality.STANDARD
+    quantity: Quantity = Quantity.HU
+    outputVolume: vtkMRMLScalarVolumeNode
+    inputVolume: vtkMRMLScalarVolumeNode
+    segmentation: vtkMRMLSegmentationNode
+    segmentId: str = ""
+    points: vtkMRMLMarkupsFiducialNode
+    densityGuidance: bool = True

@@ -1,0 +1,92 @@
+"""The clicked points: a list of markups whose descriptions tell inside from outside."""
+
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from NASAM3DLib.segment.prompts import Prompts
+
+VOLUME_REFERENCE = "NASAM3D.Volume"
+POSITIVE, NEGATIVE = "positive", "negative"
+POSITIVE_COLOR, NEGATIVE_COLOR = (0.2, 0.8, 0.3), (0.95, 0.25, 0.2)
+
+
+def makePoints(volumeNode):
+    """Make an empty list of points for a volume."""
+    name = slicer.mrmlScene.GenerateUniqueName(_("NASAM3D points"))
+    points = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", name)
+    points.CreateDefaultDisplayNodes()
+    points.GetDisplayNode().SetSelectedColor(*POSITIVE_COLOR)
+    points.GetDisplayNode().SetColor(*NEGATIVE_COLOR)
+    points.SetNodeReferenceID(VOLUME_REFERENCE, volumeNode.GetID())
+    return points
+
+
+def startPlacing(points, positive: bool) -> None:
+    """Let clicks in the views place points."""
+    # The point that follows the mouse shows already what it will become.
+    points.GetDisplayNode().SetActiveColor(*(POSITIVE_COLOR if positive else NEGATIVE_COLOR))
+    points.SetControlPointLabelFormat(signOf(positive))
+    slicer.modules.markups.logic().SetActiveList(points)
+    slicer.modules.markups.logic().StartPlaceMode(True)
+
+
+def stopPlacing() -> None:
+    """Let clicks in the views do again what they did before."""
+    slicer.app.applicationLogic().GetInteractionNode().SwitchToViewTransformMode()
+
+
+def isPlacing(points) -> bool:
+    """Tell whether clicks in the views place points of this list."""
+    interaction = slicer.app.applicationLogic().GetInteractionNode()
+    activeId = slicer.app.applicationLogic().GetSelectionNode().GetActivePlaceNodeID()
+    isActive = bool(points) and activeId == points.GetID()
+    return isActive and interaction.GetCurrentInteractionMode() == interaction.Place
+
+
+def placedIndices(points) -> list[int]:
+    """List the points that were placed; the one that follows the mouse is not among them."""
+    defined, indices = points.PositionDefined, range(points.GetNumberOfControlPoints())
+    return [n for n in indices if points.GetNthControlPointPositionStatus(n) == defined]
+
+
+def isPositive(points, index: int) -> bool:
+    """Tell whether a point says inside."""
+    return points.GetNthControlPointDescription(index) != NEGATIVE
+
+
+def signOf(positive: bool) -> str:
+    """Give the label of a point."""
+    return "+" if positive else "−"
+
+
+def markNewPoints(points, positive: bool) -> bool:
+    """Write on points without a mark what they are; tell if there were any."""
+    new = [n for n in placedIndices(points) if not points.GetNthControlPointDescription(n)]
+    for index in new:
+        markPoint(points, index, positive)
+        slicer.modules.markups.logic().JumpSlicesToNthPointInMarkup(points.GetID(), index)
+    return bool(new)
+
+
+def markPoint(points, index: int, positive: bool) -> None:
+    """Write on a point what it is, in words and in its looks."""
+    points.SetNthControlPointDescription(index, POSITIVE if positive else NEGATIVE)
+    points.SetNthControlPointLabel(index, signOf(positive))
+    points.SetNthControlPointSelected(index, positive)
+
+
+def promptsOf(points, volumeNode) -> Prompts:
+    """Give the points in the coordinates of the volume, below its transforms."""
+    toVolume = vtk.vtkGeneralTransform()
+    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(
+        None, volumeNode.GetParentTransformNode(), toVolume
+    )
+    prompts = Prompts()
+    for index in placedIndices(points):
+        world = [0.0, 0.0, 0.0]
+        points.GetNthControlPointPositionWorld(index, world)
+        prompts = prompts.with_point(
+            toVolume.TransformPoint(world), positive=isPositive(points, index)
+        )
+    return prompts

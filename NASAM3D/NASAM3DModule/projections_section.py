@@ -1,0 +1,56 @@
+"""First section of the panel: which scan."""
+
+from pathlib import Path
+
+from slicer.i18n import tr as _
+
+
+class ProjectionsSection:
+    """Choice of a scan and what is in it.
+
+    ``job`` is the running look into the file, None while there is none.
+    """
+
+    def __init__(self, widget) -> None:
+        self.widget, self.ui, self.job = widget, widget.ui, None
+        self.ui.pathLineEdit.connect("currentPathChanged(QString)", self.onPathChanged)
+
+    def update(self) -> None:
+        """Show the path of the parameter node."""
+        parameters = self.widget.parameters
+        if parameters and self.ui.pathLineEdit.currentPath != parameters.projectionsPath:
+            self.ui.pathLineEdit.currentPath = parameters.projectionsPath
+
+    def onPathChanged(self, path: str) -> None:
+        """Look into the file that was chosen or typed."""
+        parameters = self.widget.parameters
+        if parameters is None:
+            return
+        if path != parameters.projectionsPath:
+            parameters.projectionsPath = path
+        if self.job:
+            self.job.cancel()
+        self.job = None
+        if not path or not Path(path).exists():
+            self.ui.summaryLabel.text = _("There is no such file.") if path else _("Choose a file.")
+            return
+        self.ui.summaryLabel.text = _("Reading…")
+        self.job = self.widget.logic.inspect(path, self.onInspected, self.onError)
+        self.widget.startPolling()
+
+    def onInspected(self, message) -> None:
+        """Sum the scan up."""
+        self.job = None
+        # CTK announces every step of adding to the history as a new path.
+        self.ui.pathLineEdit.blockSignals(True)
+        self.ui.pathLineEdit.addCurrentPathToHistory()
+        self.ui.pathLineEdit.blockSignals(False)
+        self.ui.summaryLabel.text = message.fields["summary"].replace(", ", "\n")
+        self.ui.viewsSpinBox.maximum = message.fields["n_views"]
+
+    def onError(self, error) -> None:
+        """Say that the file is of no use, and why."""
+        if error.kind != "cancelled":
+            self.job = None
+            self.ui.summaryLabel.text = _("The file cannot be used.")
+            self.widget.showError(error)

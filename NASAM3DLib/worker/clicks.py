@@ -33,12 +33,15 @@ class ClickState:
         Points in the volume's own coordinates.
     settings : mapping
         Settings of the engine, plain values.
+    engine : str, optional
+        Name of the engine; the worker's default if not given.
     """
 
     volume_key: Hashable
     read_volume: Callable[[], Volume]
     prompts: Prompts
     settings: Mapping[str, Any] = field(default_factory=dict)
+    engine: str | None = None
 
     @property
     def key(self) -> tuple[Hashable, ...]:
@@ -52,6 +55,7 @@ class ClickState:
             prompts.labels.tobytes(),
             box,
             settings,
+            self.engine,
         )
 
 
@@ -151,10 +155,11 @@ class ClickedSegmentation:
             self._end(request, WorkerError("cancelled", "A newer request has come."))
             return
         state = request.state
+        fields: dict[str, Any] = {"volume_id": volume_id, "settings": dict(state.settings)}
+        if state.engine is not None:
+            fields["engine"] = state.engine
         self._client.submit(
-            pack_prompts(
-                "predict", state.prompts, volume_id=volume_id, settings=dict(state.settings)
-            ),
+            pack_prompts("predict", state.prompts, **fields),
             on_result=lambda answer: self._end(request, answer),
             on_error=lambda error: self._end(request, error),
         )

@@ -15,6 +15,7 @@ undo, reset    ``volume_id``                                      the mask befor
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -179,7 +180,7 @@ class Session:
         Returns
         -------
         Message
-            The mask, with the fields ``volume_ml``, ``n_voxels`` and ``mean``.
+            The mask, with the fields of :class:`~NASAM3DLib.segment.figures.SegmentFigures`.
         """
         prompts = unpack_prompts(request)
         segmenter = self._requested_segmenter(request, sub_progress(progress, 0.0, PREPARING_PART))
@@ -260,10 +261,9 @@ class Session:
         volume = self._volume
         if volume is None:
             raise RuntimeError("There is no volume: send one with set_volume.")
-        mean = float(volume.array[mask.array].mean()) if mask.n_voxels else None
-        return pack_mask(
-            "result", mask, volume_ml=mask.volume_ml, n_voxels=mask.n_voxels, mean=mean
-        )
+        from NASAM3DLib.segment.figures import measure
+
+        return pack_mask("result", mask, **asdict(measure(mask, volume)))
 
 
 def display_window(volume: Volume) -> tuple[float, float]:

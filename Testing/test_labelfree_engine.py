@@ -201,3 +201,23 @@ def test_the_engine_is_listed_only_where_its_weights_are(weights, tmp_path, monk
     assert "label-free" in available_engines()
     assert available_engines()[0] == DEFAULT_ENGINE == "density-guided"
     assert make_segmenter("label-free").name == "label-free"
+
+
+def test_scribbles_are_obeyed_and_boxes_cut(weights):
+    prompts = ONE.with_scribble([[0, 0, -15], [0, 0, 15]])
+    prompts = prompts.with_scribble([[-20, -12, 3], [20, -12, 3]], positive=False)
+    segmenter = engine(weights)
+    before = segmenter.predict(ONE).array
+    mask = segmenter.predict(prompts)
+    assert mask.disagreements(prompts) == []
+    np.testing.assert_array_equal(engine(weights).predict(prompts).array, mask.array)
+    np.testing.assert_array_equal(segmenter.undo().array, before)
+    boxed = prompts.with_box([[-21, -21, -18], [21, 4, 18]])
+    mask = segmenter.predict(boxed)
+    assert mask.disagreements(boxed) == []
+    assert not (mask.array & ~boxed.inside_box(GRID)).any()
+
+
+def test_a_box_alone_is_enough(weights):
+    prompts = Prompts().with_box([[-27, -27, -27], [27, 27, 27]])
+    assert dice(engine(weights).predict(prompts).array, BALL) > 0.7

@@ -93,3 +93,82 @@ def test_slicer_reads_the_points_where_they_were(tmp_path: Path) -> None:
     positions = [node.GetNthControlPointPosition(n) for n in range(2)]
     np.testing.assert_allclose(positions, prompts.points_ras)
     assert [node.GetNthControlPointLabel(n) for n in range(2)] == ["positive 1", "negative 2"]
+
+
+def test_clicks_scribbles_and_the_box_survive_the_round_trip_in_order(tmp_path: Path) -> None:
+    prompts = (
+        Prompts()
+        .with_scribble([[1.5, 2, 3], [4, 5, 6], [7, 8.25, 9]])
+        .with_point([-1, -2, -3], positive=False)
+        .with_point([0, 0, 0.5])
+        .with_scribble([[9, 9, 9]], positive=False)
+        .with_box([[-10.5, -20, -30], [11, 22, 33.25]])
+    )
+    save_prompts(prompts, tmp_path / "p.mrk.json")
+    loaded = load_prompts(tmp_path / "p.mrk.json")
+    np.testing.assert_array_equal(loaded.points_ras, prompts.points_ras)
+    np.testing.assert_array_equal(loaded.labels, prompts.labels)
+    assert loaded.parts == prompts.parts
+    assert prompts.box_ras is not None
+    assert loaded.box_ras is not None
+    np.testing.assert_allclose(loaded.box_ras, prompts.box_ras, atol=1e-12)
+
+
+def roi(**more: object) -> dict:  # type: ignore[type-arg]
+    described = {
+        "type": "ROI",
+        "roiType": "Box",
+        "center": [1, 2, 3],
+        "size": [2, 4, 6],
+        "orientation": [-1, 0, 0, 0, -1, 0, 0, 0, 1],
+        "controlPoints": [point([1, 2, 3], "R-1")],
+    }
+    return described | more
+
+
+def test_a_region_of_interest_is_the_box_and_not_a_click(tmp_path: Path) -> None:
+    loaded = load_prompts(written(tmp_path, roi()))
+    assert len(loaded) == 0
+    np.testing.assert_array_equal(loaded.box_ras, [[-2, -4, 0], [0, 0, 6]])
+    # The first edge lies along the patient's second axis, and the other way round.
+    turned = roi(orientation=[0, 1, 0, 1, 0, 0, 0, 0, 1], coordinateSystem="RAS")
+    np.testing.assert_array_equal(
+        load_prompts(written(tmp_path, turned)).box_ras, [[-1, 1, 0], [3, 3, 6]]
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"orientation": [0.8, -0.6, 0, 0.6, 0.8, 0, 0, 0, 1]}, "turned against"),
+        ({"size": [1, 2]}, "a centre, a size"),
+        ({"insideOut": True}, "not inside out"),
+        ({"roiType": "Sphere"}, "must be a box"),
+        ({"size": [0, 4, 6]}, "have a size along each axis"),
+    ],
+)
+def test_regions_that_are_no_box_are_refused(
+    tmp_path: Path, more: dict[str, object], words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        load_prompts(written(tmp_path, roi(**more)))
+
+
+def test_two_regions_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="more than one ROI"):
+        load_prompts(written(tmp_path, roi(), roi()))
+
+
+def test_curves_and_lines_are_scribbles(tmp_path: Path) -> None:
+    corners = [point([n, n * n, 0]) for n in range(3)]
+    path = written(
+        tmp_path,
+        {"type": "Curve", "controlPoints": corners},
+        {"type": "ClosedCurve", "name": "negative rim", "controlPoints": corners},
+        {"type": "Line", "name": "- L", "controlPoints": corners[:2]},
+        {"type": "Curve", "controlPoints": []},
+    )
+    loaded = load_prompts(path)
+    assert [part.stop - part.start for part in loaded.parts] == [3, 4, 2]
+    assert loaded.labels.tolist() == [1] * 3 + [0] * 6
+    np.testing.assert_array_equal(loaded.points_ras[3], loaded.points_ras[6])

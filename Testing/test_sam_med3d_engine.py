@@ -285,3 +285,17 @@ def test_full_size_from_the_file_to_the_mask(tmp_path):
     assert segmenter.predict(THREE).disagreements(THREE) == []
     # Two more clicks are two runs of the decoder, and no run of the encoder.
     assert time.process_time() - middle < middle - begin
+
+
+@pytest.mark.parametrize("extent", ["automatic", "region"])
+def test_scribbles_are_obeyed_and_a_box_alone_is_enough(predictor, extent):
+    low, high = GRID.corners_ras.min(axis=0), GRID.corners_ras.max(axis=0)
+    at = [low + (high - low) * share for share in (0.4, 0.5, 0.6)]
+    prompts = Prompts().with_scribble([at[0], at[2]])
+    prompts = prompts.with_scribble([at[0] + [9, 0, 0], at[1] + [9, 0, 0]], positive=False)
+    segmenter = engine(predictor, extent=extent)
+    assert segmenter.predict(prompts).disagreements(prompts) == []
+    boxed = Prompts().with_box([at[0], at[2]])
+    mask = segmenter.predict(boxed)
+    assert mask.n_voxels
+    assert not (mask.array & ~boxed.inside_box(GRID)).any()

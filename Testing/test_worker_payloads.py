@@ -106,10 +106,12 @@ def test_a_volume_travels_with_grid_quantity_and_uncertainty() -> None:
 @pytest.mark.parametrize("box", [None, np.array([[0.0, 0, 0], [1, 2, 3]])])
 def test_prompts_travel_in_order(box: np.ndarray | None) -> None:
     prompts = Prompts(np.arange(9.0).reshape(3, 3), np.array([1, 0, 1]), box)
+    prompts = prompts.with_scribble([[1, 2, 3], [4, 5, 6]], positive=False)
     message = travelled(pack_prompts("predict", prompts, volume_id="x"))
     got = unpack_prompts(message)
     np.testing.assert_array_equal(got.points_ras, prompts.points_ras)
-    assert got.labels.tolist() == [1, 0, 1]
+    np.testing.assert_array_equal(got.scribbles, [-1, -1, -1, 0, 0])
+    assert got.labels.tolist() == [1, 0, 1, 0, 0]
     assert (got.box_ras is None) == (box is None)
     assert message.fields["volume_id"] == "x"
 

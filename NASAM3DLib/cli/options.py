@@ -187,14 +187,15 @@ def grid_of(
 
 
 def prompts_of(positive: list[str], negative: list[str], file: Path | None) -> Prompts:
-    """Collect the points of the options and of a markups file.
+    """Collect the points of the options and the prompts of a markups file.
 
     Parameters
     ----------
     positive, negative : list of str
         Points as typed, R,A,S in mm.
     file : Path or None
-        Markups file of 3D Slicer; its points come first.
+        Markups file of 3D Slicer with points, curves (scribbles) and a region of interest (box);
+        they come first.
 
     Returns
     -------
@@ -203,7 +204,7 @@ def prompts_of(positive: list[str], negative: list[str], file: Path | None) -> P
     Raises
     ------
     typer.BadParameter
-        If there is no positive point, or a text cannot be read.
+        If nothing is on the object and there is no box, or a text cannot be read.
     """
     from NASAM3DLib.segment.prompts_io import load_prompts
 
@@ -212,7 +213,7 @@ def prompts_of(positive: list[str], negative: list[str], file: Path | None) -> P
         prompts = prompts.with_point(numbers(text, "--point"))
     for text in negative:
         prompts = prompts.with_point(numbers(text, "--negative"), positive=False)
-    if not len(prompts.positive_ras):
+    if not prompts.shows_object:
         raise typer.BadParameter(
             "give at least one point on the object: --point R,A,S or --points FILE."
         )

@@ -22,7 +22,8 @@ NAME = "segment"
 HELP = help_of(
     "Segment what points in a volume show.",
     "Points are in RAS millimetres, as 3D Slicer shows them, or in a markups file saved by 3D "
-    'Slicer, where points whose name begins with "negative" lie beside the object.',
+    'Slicer, where points whose name begins with "negative" lie beside the object. Curves in that '
+    "file are scribbles, a region of interest (ROI) is a box around the object.",
     "segment volume.nrrd -o a.seg.nrrd --point 0,-20,0",
     "segment volume.nrrd -o b.nii.gz --points p.mrk.json",
 )
@@ -43,7 +44,7 @@ def run(
         typer.Option("--negative", metavar="R,A,S", help="A point beside it. Repeatable."),
     ] = None,
     points: Annotated[
-        Path | None, typer.Option("--points", help="Markups file (.mrk.json) with points.")
+        Path | None, typer.Option("--points", help="Markups file (.mrk.json): points, curves, ROI.")
     ] = None,
     engine: Annotated[
         str, typer.Option("--engine", help="Name of the segmentation engine.")

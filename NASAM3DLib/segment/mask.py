@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from NASAM3DLib.scan.grid import VolumeGrid
 from NASAM3DLib.segment.components import tidied
+from NASAM3DLib.segment.prompt_voxels import marked_voxels
 from NASAM3DLib.segment.prompts import NEGATIVE, POSITIVE, Prompts
 
 MM3_PER_ML = 1000.0
@@ -60,7 +61,7 @@ class Mask:
         return self.n_voxels * self.grid.voxel_volume_mm3 / MM3_PER_ML
 
     def disagreements(self, prompts: Prompts) -> list[int]:
-        """List the points that the mask contradicts.
+        """List the clicks and scribbles that the mask contradicts.
 
         Parameters
         ----------
@@ -70,13 +71,15 @@ class Mask:
         Returns
         -------
         list of int
-            Indices of positive points outside the mask and of negative points inside it.
+            Indices of positive points outside the mask and of negative points inside it; all points
+            of a scribble if the mask contradicts any voxel of it.
         """
-        if not len(prompts):
-            return []
-        inside = self.array[tuple(prompts.voxels(self.grid).T)]
-        expected = prompts.labels == POSITIVE
-        return [int(n) for n in np.flatnonzero(inside != expected)]
+        wrong: list[int] = []
+        for part, mark in zip(prompts.parts, marked_voxels(prompts, self.grid), strict=True):
+            positive = bool(prompts.labels[part.start] == POSITIVE)
+            if (self.array[tuple(mark.T)] != positive).any():
+                wrong.extend(range(part.start, part.stop))
+        return wrong
 
     def tidied(self, prompts: Prompts) -> Mask:
         """Force the clicks, keep the parts that hold a positive one and fill the holes.
@@ -92,6 +95,8 @@ class Mask:
             Agrees with every point. Each of its components holds a positive point, and each of its
             holes a negative one.
         """
-        voxels = prompts.voxels(self.grid)
-        positive, negative = (voxels[prompts.labels == label] for label in (POSITIVE, NEGATIVE))
+        sides: list[list[npt.NDArray[np.intp]]] = [[np.zeros((0, 3), dtype=np.intp)] for _ in "-+"]
+        for part, mark in zip(prompts.parts, marked_voxels(prompts, self.grid), strict=True):
+            sides[int(prompts.labels[part.start])].append(mark)
+        positive, negative = (np.concatenate(sides[label]) for label in (POSITIVE, NEGATIVE))
         return Mask(tidied(self.array, positive, negative), self.grid)

@@ -1,8 +1,9 @@
-"""What the user pointed at: positive and negative points, and a box."""
+"""What the user pointed at: points and scribbles, on the object and beside it, and a box."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import itertools
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,9 @@ import numpy.typing as npt
 from NASAM3DLib.scan.grid import VolumeGrid
 
 POSITIVE, NEGATIVE = 1, 0
+
+CLICK = -1
+"""Scribble number of a point that is a click of its own."""
 
 
 def _no_points() -> npt.NDArray[np.float64]:
@@ -20,29 +24,50 @@ def _no_labels() -> npt.NDArray[np.int8]:
     return np.zeros(0, dtype=np.int8)
 
 
+def _no_scribbles() -> npt.NDArray[np.int32]:
+    return np.zeros(0, dtype=np.int32)
+
+
 @dataclass(frozen=True, eq=False)
 class Prompts:
-    """Points and an optional box, in the order in which they were given.
+    """Clicks, scribbles and an optional box, in the order in which they were given.
 
     Parameters
     ----------
     points_ras : ndarray, shape (n, 3), float64
-        Clicked points, mm.
+        Clicked points and vertices of scribbles, mm.
     labels : ndarray, shape (n,), int8
         1 for a point on the object, 0 for a point beside it (the coding of Segment Anything).
     box_ras : ndarray, shape (2, 3), float64, optional
-        Minimum and maximum corner of a box around the object, mm.
+        Minimum and maximum corner of a box around the object, mm, along the axes of RAS. Alone it
+        is enough to segment: a click is then derived from it.
+    scribbles : ndarray, shape (n,), int32, optional
+        Number of the scribble that a point is a vertex of, or -1 for a click of its own; by default
+        all points are clicks. A scribble is the polyline through its vertices, which follow each
+        other and have one label.
 
     Raises
     ------
     ValueError
-        If shapes disagree, a coordinate is not finite, a label is neither 0 nor 1, or the box is
-        empty.
+        If shapes disagree, a coordinate is not finite, a label is neither 0 nor 1, the box is
+        empty, or a scribble is interrupted or has two labels.
+
+    See Also
+    --------
+    NASAM3DLib.segment.prompt_voxels.resolve : What an engine makes of them.
+
+    Examples
+    --------
+    >>> prompts = Prompts().with_point([0, 0, 0])
+    >>> prompts = prompts.with_scribble([[9, 0, 0], [9, 8, 0]], positive=False)
+    >>> len(prompts), len(prompts.parts)
+    (3, 2)
     """
 
     points_ras: npt.NDArray[np.float64] = field(default_factory=_no_points)
     labels: npt.NDArray[np.int8] = field(default_factory=_no_labels)
     box_ras: npt.NDArray[np.float64] | None = None
+    scribbles: npt.NDArray[np.int32] = field(default_factory=_no_scribbles)
 
     def __post_init__(self) -> None:
         points = np.array(self.points_ras, dtype=np.float64)
@@ -65,6 +90,7 @@ class Prompts:
             )
         object.__setattr__(self, "points_ras", points)
         object.__setattr__(self, "labels", labels.astype(np.int8))
+        object.__setattr__(self, "scribbles", _checked_scribbles(self.scribbles, labels))
         if self.box_ras is not None:
             object.__setattr__(self, "box_ras", _checked_box(self.box_ras))
 
@@ -81,8 +107,20 @@ class Prompts:
         """Negative points, shape (n, 3), mm."""
         return np.asarray(self.points_ras[self.labels == NEGATIVE])
 
+    @property
+    def parts(self) -> tuple[slice, ...]:
+        """Points of each click and each scribble, in order."""
+        new = (np.diff(self.scribbles) != 0) | (self.scribbles[1:] == CLICK)
+        edges = [0, *(np.flatnonzero(new) + 1).tolist(), len(self)]
+        return tuple(slice(a, b) for a, b in itertools.pairwise(edges) if a < b)
+
+    @property
+    def shows_object(self) -> bool:
+        """Whether there is anything on the object: a positive point or scribble, or a box."""
+        return self.box_ras is not None or bool((self.labels == POSITIVE).any())
+
     def with_point(self, point_ras: npt.ArrayLike, *, positive: bool = True) -> Prompts:
-        """Give the prompts with one more point at the end.
+        """Give the prompts with one more click at the end.
 
         Parameters
         ----------
@@ -95,16 +133,50 @@ class Prompts:
         -------
         Prompts
         """
-        point = np.asarray(point_ras, dtype=np.float64).reshape(1, -1)
-        label = np.array([POSITIVE if positive else NEGATIVE], dtype=np.int8)
-        return Prompts(
-            np.concatenate([self.points_ras, point]),
-            np.concatenate([self.labels, label]),
-            self.box_ras,
-        )
+        return self._extended(np.asarray(point_ras, dtype=np.float64).reshape(1, -1), positive)
+
+    def with_scribble(self, points_ras: npt.ArrayLike, *, positive: bool = True) -> Prompts:
+        """Give the prompts with one more scribble at the end.
+
+        Parameters
+        ----------
+        points_ras : array_like, shape (n, 3)
+            Vertices of the polyline, mm; every voxel that it passes is marked.
+        positive : bool
+            Whether it lies on the object.
+
+        Returns
+        -------
+        Prompts
+
+        Raises
+        ------
+        ValueError
+            If there is no vertex.
+        """
+        points = np.asarray(points_ras, dtype=np.float64)
+        if not points.size:
+            raise ValueError("A scribble needs at least one point, got none.")
+        number = max(int(self.scribbles.max(initial=CLICK)), CLICK) + 1
+        return self._extended(points, positive, number=number)
+
+    def with_box(self, box_ras: npt.ArrayLike | None) -> Prompts:
+        """Give the prompts with another box, or without one.
+
+        Parameters
+        ----------
+        box_ras : array_like, shape (2, 3), or None
+            Minimum and maximum corner, mm.
+
+        Returns
+        -------
+        Prompts
+        """
+        box = None if box_ras is None else np.array(box_ras, dtype=np.float64)
+        return replace(self, box_ras=box)
 
     def without_last(self) -> Prompts:
-        """Give the prompts without the newest point.
+        """Give the prompts without the newest click or scribble.
 
         Returns
         -------
@@ -117,7 +189,21 @@ class Prompts:
         """
         if not len(self):
             raise RuntimeError("There is no point to take back.")
-        return Prompts(self.points_ras[:-1], self.labels[:-1], self.box_ras)
+        n = self.parts[-1].start
+        return Prompts(self.points_ras[:n], self.labels[:n], self.box_ras, self.scribbles[:n])
+
+    def _extended(
+        self, points_ras: npt.NDArray[np.float64], positive: bool, *, number: int = CLICK
+    ) -> Prompts:
+        """Give the prompts with more points at the end."""
+        n_points = len(points_ras)
+        labels = np.full(n_points, POSITIVE if positive else NEGATIVE, dtype=np.int8)
+        return Prompts(
+            np.concatenate([self.points_ras, points_ras]),
+            np.concatenate([self.labels, labels]),
+            self.box_ras,
+            np.concatenate([self.scribbles, np.full(n_points, number, dtype=np.int32)]),
+        )
 
     def voxels(self, grid: VolumeGrid) -> npt.NDArray[np.intp]:
         """Find the voxel of each point, refusing what cannot be served.
@@ -130,7 +216,7 @@ class Prompts:
         Returns
         -------
         ndarray, shape (n, 3), intp
-            Voxel index (k, j, i) of each point.
+            Voxel index (k, j, i) of each point; of a scribble, those of its vertices alone.
 
         Raises
         ------
@@ -198,12 +284,14 @@ class Prompts:
         Raises
         ------
         ValueError
-            If no point is positive, one is outside the volume, or a positive one outside the box.
+            If there is neither a positive point nor a box, a point is outside the volume, or a
+            positive one outside the box.
         """
         voxels = self.voxels(grid)
-        if not (self.labels == POSITIVE).any():
+        if not self.shows_object:
             raise ValueError(
-                "There is no positive point: put at least one point on the object to be segmented."
+                "There is no positive point: put at least one point on the object to be segmented, "
+                "or a box around it."
             )
         self.check_box()
         return voxels
@@ -241,3 +329,26 @@ def _checked_box(box_ras: npt.ArrayLike) -> npt.NDArray[np.float64]:
             f"got {box.tolist()}."
         )
     return box
+
+
+def _checked_scribbles(
+    scribbles: npt.ArrayLike, labels: npt.NDArray[np.int8]
+) -> npt.NDArray[np.int32]:
+    """Give the scribbles' numbers after checking that each is one line of one label."""
+    numbers = np.array(scribbles, dtype=np.int32)
+    if not numbers.size:
+        numbers = np.full(len(labels), CLICK, dtype=np.int32)
+    if numbers.shape != labels.shape:
+        raise ValueError(
+            f"Prompts.scribbles must have one number for each of the {len(labels)} points, got "
+            f"shape {numbers.shape}."
+        )
+    for number in set(numbers[numbers != CLICK].tolist()):
+        places = np.flatnonzero(numbers == number)
+        if number < 0:
+            raise ValueError(f"Prompts.scribbles must be -1 (a click) or 0 and more, got {number}.")
+        if (np.diff(places) != 1).any():
+            raise ValueError(f"The points of scribble {number} must follow each other.")
+        if np.ptp(labels[places]):
+            raise ValueError(f"The points of scribble {number} must have one label.")
+    return numbers

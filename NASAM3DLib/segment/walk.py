@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,10 @@ MIN_SHELL_AXIS = 8
 """An axis with fewer voxels is a stack of slices, whose ends are not background."""
 
 
+def _no_voxels() -> IndexArray:
+    return np.zeros((0, 3), dtype=np.intp)
+
+
 @dataclass(frozen=True, eq=False)
 class WorkingClicks:
     """Clicks as voxels of a working region.
@@ -43,13 +47,27 @@ class WorkingClicks:
     ----------
     positive_kji, negative_kji : ndarray, shape (n, 3), intp
         Clicked working voxels, the first positive click first.
+    positive_marks_kji, negative_marks_kji : ndarray, shape (m, 3), intp
+        Working voxels that scribbles pass, clicks or not.
     """
 
     positive_kji: IndexArray
     negative_kji: IndexArray
+    positive_marks_kji: IndexArray = field(default_factory=_no_voxels)
+    negative_marks_kji: IndexArray = field(default_factory=_no_voxels)
 
     def __len__(self) -> int:
         return len(self.positive_kji) + len(self.negative_kji)
+
+    @property
+    def all_positive_kji(self) -> IndexArray:
+        """Working voxels that are clicked or marked on the object, shape (n, 3)."""
+        return np.concatenate([self.positive_kji, self.positive_marks_kji])
+
+    @property
+    def all_negative_kji(self) -> IndexArray:
+        """Working voxels that are clicked or marked beside the object, shape (n, 3)."""
+        return np.concatenate([self.negative_kji, self.negative_marks_kji])
 
 
 def guided_walk(
@@ -147,9 +165,9 @@ def _seeds(clicks: WorkingClicks, background: BoolArray, outside: BoolArray | No
     if outside is not None:
         seeds[outside] = 0
     # Clicks last: one lies beside another's neighbours, or outside the reach of the fronts.
-    for neighbours in (True, False):
-        for voxels, label in ((clicks.negative_kji, 0), (clicks.positive_kji, 1)):
-            for voxel in voxels:
-                fixed = cross(voxel, seeds.shape) if neighbours else voxel[None]
-                seeds[tuple(fixed.T)] = label
+    for voxels, label in ((clicks.negative_kji, 0), (clicks.positive_kji, 1)):
+        for voxel in voxels:
+            seeds[tuple(cross(voxel, seeds.shape).T)] = label
+    for voxels, label in ((clicks.all_negative_kji, 0), (clicks.all_positive_kji, 1)):
+        seeds[tuple(voxels.T)] = label
     return seeds

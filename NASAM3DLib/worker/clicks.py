@@ -53,6 +53,7 @@ class ClickState:
             self.volume_key,
             prompts.points_ras.tobytes(),
             prompts.labels.tobytes(),
+            prompts.scribbles.tobytes(),
             box,
             settings,
             self.engine,

@@ -126,7 +126,7 @@ def pack_prompts(kind: str, prompts: Prompts, **fields: Any) -> Message:
     kind : str
         Kind of the message.
     prompts : Prompts
-        Points and box.
+        Points, scribbles and box.
     **fields : object
         Further fields.
 
@@ -134,7 +134,11 @@ def pack_prompts(kind: str, prompts: Prompts, **fields: Any) -> Message:
     -------
     Message
     """
-    arrays: dict[str, Array] = {"points_ras": prompts.points_ras, "labels": prompts.labels}
+    arrays: dict[str, Array] = {
+        "points_ras": prompts.points_ras,
+        "labels": prompts.labels,
+        "scribbles": prompts.scribbles,
+    }
     if prompts.box_ras is not None:
         arrays["box_ras"] = prompts.box_ras
     return Message(kind, fields, arrays)
@@ -157,8 +161,11 @@ def unpack_prompts(message: Message) -> Prompts:
     ValueError
         If something is missing or wrong.
     """
-    box = message.arrays.get("box_ras")
-    return Prompts(_array(message, "points_ras"), _array(message, "labels"), box)
+    box, scribbles = (message.arrays.get(name) for name in ("box_ras", "scribbles"))
+    points, labels = _array(message, "points_ras"), _array(message, "labels")
+    if scribbles is None:
+        return Prompts(points, labels, box)
+    return Prompts(points, labels, box, scribbles)
 
 
 def pack_mask(kind: str, mask: Mask, **fields: Any) -> Message:

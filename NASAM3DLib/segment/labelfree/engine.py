@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import time
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,23 +12,22 @@ import numpy.typing as npt
 import torch
 from scipy import special
 
-from NASAM3DLib.progress import ProgressCallback, no_progress
+from NASAM3DLib.progress import ProgressCallback
 from NASAM3DLib.reconstruct.volume import Volume
 from NASAM3DLib.segment.components import bounding_box
+from NASAM3DLib.segment.engine_base import ClickEngine, Prediction
 from NASAM3DLib.segment.fronts import DensityFronts
 from NASAM3DLib.segment.labelfree.features import network_input
 from NASAM3DLib.segment.labelfree.merge import NEAR, merged
 from NASAM3DLib.segment.labelfree.tiles import tiled_logits
 from NASAM3DLib.segment.labelfree.weights import load_weights
 from NASAM3DLib.segment.labelfree.zoom import Zoom, find_zoom, with_clicks, zoomed_region
-from NASAM3DLib.segment.mask import Mask
-from NASAM3DLib.segment.prompts import POSITIVE, Prompts
+from NASAM3DLib.segment.prompt_voxels import ResolvedPrompts
+from NASAM3DLib.segment.prompts import NEGATIVE, POSITIVE
 from NASAM3DLib.segment.refine import Patch, refined, resampled
-from NASAM3DLib.segment.region_box import IndexArray, lattice_grid
+from NASAM3DLib.segment.region_box import lattice_grid
 from NASAM3DLib.segment.segmenter import SegmentationSettings
 from NASAM3DLib.segment.walk import WorkingClicks
-
-logger = logging.getLogger(__name__)
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -73,7 +71,7 @@ class _Scene:
     steps: list[_Step]
 
 
-class LabelFreeSegmenter:
+class LabelFreeSegmenter(ClickEngine):
     """Segment with the density-guided network.
 
     Parameters
@@ -104,188 +102,102 @@ class LabelFreeSegmenter:
     def __init__(
         self, settings: SegmentationSettings, options: LabelFreeOptions | None = None
     ) -> None:
-        self.settings = settings
+        super().__init__(settings)
         self.options = options or LabelFreeOptions()
         loaded = load_weights(self.options.weights)
         self.network = loaded.network.to(self.options.device)
-        self._volume_hu: Volume | None = None
         self._zooms: dict[bytes, Zoom] = {}
         self._scene: _Scene | None = None
-        self._history: list[tuple[_Scene, _Step]] = []
 
     @property
     def name(self) -> str:
         """Name of the engine: "label-free"."""
         return "label-free"
 
-    def set_volume(self, volume: Volume) -> None:
-        """Take the volume to be segmented and forget the one before.
-
-        Parameters
-        ----------
-        volume : Volume
-            In 1/mm or HU.
-        """
-        self._volume_hu = volume.to_hu()
+    def _prepared(self, volume_hu: Volume) -> Volume:
+        """Forget what was found in the volume before."""
         self._zooms.clear()
         self._scene = None
-        self.reset()
+        return volume_hu
 
-    def reset(self) -> None:
-        """Forget all predictions and keep the volume."""
-        self._history.clear()
-
-    def predict(self, prompts: Prompts, *, progress: ProgressCallback = no_progress) -> Mask:
-        """Segment the object that the prompts point at.
-
-        Parameters
-        ----------
-        prompts : Prompts
-            All points so far, in the order of the clicks; at least one positive.
-        progress : callable
-            Called with stage and fraction; may raise to cancel, which leaves no trace.
-
-        Returns
-        -------
-        Mask
-            On the volume's grid; agrees with every point.
-
-        Raises
-        ------
-        RuntimeError
-            If there is no volume yet.
-        ValueError
-            If no point is positive, one is outside the volume, or a positive one outside the box.
-        """
-        volume = self._required_volume()
-        started = time.perf_counter()
-        voxels = prompts.checked_voxels(volume.grid)
-        positive = prompts.labels == POSITIVE
+    def _answer(
+        self, volume: Volume, prompts: ResolvedPrompts, progress: ProgressCallback
+    ) -> Prediction:
+        """Answer the clicks one after another, as far as no answer is kept."""
         progress("density", 0.0)
-        scene = self._scene_of(volume, prompts, voxels)
-        first = int(np.flatnonzero(positive)[0])
-        done = 0
+        scene = self._scene_of(volume, prompts)
         # Points before the first positive one are shown together with it.
-        for n_points in range(first + 1, len(prompts) + 1):
-            progress("network", 0.1 + 0.9 * (n_points - first - 1) / (len(prompts) - first))
-            key = voxels[:n_points].tobytes() + prompts.labels[:n_points].tobytes()
+        first = prompts.first_positive
+        for done, n_clicks in enumerate(range(first + 1, len(prompts) + 1)):
+            progress("network", 0.1 + 0.9 * done / (len(prompts) - first))
+            shown = prompts.first(n_clicks)
+            key = _key_of(shown)
             if done >= len(scene.steps) or scene.steps[done].key != key:
                 del scene.steps[done:]
-                scene.steps.append(self._step(scene, prompts, voxels[:n_points], key))
-            done += 1
-        self._history.append((scene, scene.steps[done - 1]))
-        logger.info("%d clicks took %.2f s", len(prompts), time.perf_counter() - started)
+                scene.steps.append(self._step(scene, shown, key))
         progress("network", 1.0)
-        return self._current_mask()
+        step = scene.steps[len(prompts) - first - 1]
+        attention = None
+        if self.settings.density_guidance:
+            shape = volume.grid.shape_kji
+            attention = functools.partial(resampled, scene.fronts.region, step.attention, shape)
+        return Prediction(step.fine, step.fine, attention)
 
-    def undo(self) -> Mask | None:
-        """Go back to the prediction before the last one.
-
-        Returns
-        -------
-        Mask or None
-            The former mask, exactly; None if there was none.
-
-        Raises
-        ------
-        RuntimeError
-            If there is no volume yet.
-        """
-        self._required_volume()
-        if self._history:
-            self._history.pop()
-        return self._current_mask() if self._history else None
-
-    def last_attention(self) -> FloatArray | None:
-        """Give the density-aware attention behind the current mask.
-
-        Returns
-        -------
-        ndarray, shape (k, j, i), float32, or None
-            Attention in [0, 1] on the volume's grid, 0 where it was not computed; None if there is
-            no mask or it came about without density guidance.
-        """
-        if not self._history or not self.settings.density_guidance:
-            return None
-        shape = self._required_volume().grid.shape_kji
-        scene, step = self._history[-1]
-        return resampled(scene.fronts.region, step.attention, shape).on(shape)
-
-    def last_probability(self) -> FloatArray | None:
-        """Give the probability behind the current mask.
-
-        Returns
-        -------
-        ndarray, shape (k, j, i), float32, or None
-            Probability in [0, 1] on the volume's grid, 0 where it was not computed; None if there
-            is no mask.
-        """
-        if not self._history:
-            return None
-        return self._history[-1][1].fine.on(self._required_volume().grid.shape_kji)
-
-    def _required_volume(self) -> Volume:
-        """Give the volume, or say what is to be done first."""
-        if self._volume_hu is None:
-            raise RuntimeError("There is no volume to segment yet: call set_volume first.")
-        return self._volume_hu
-
-    def _current_mask(self) -> Mask:
-        """Threshold the newest probability on the volume's grid."""
-        grid = self._required_volume().grid
-        return Mask(self._history[-1][1].fine.on(grid.shape_kji) > 0.5, grid)
-
-    def _scene_of(self, volume: Volume, prompts: Prompts, voxels: IndexArray) -> _Scene:
+    def _scene_of(self, volume: Volume, prompts: ResolvedPrompts) -> _Scene:
         """Find the region of the clicks; answers are kept while it stays the same."""
-        first = voxels[prompts.labels == POSITIVE][0]
+        first, box_ras = prompts.positive_kji[0], prompts.clicks.box_ras
+        voxels = np.concatenate([prompts.voxels_kji, *prompts.marks])
         guided = self.settings.density_guidance
         if first.tobytes() not in self._zooms:
             self._zooms[first.tobytes()] = find_zoom(volume, first, guided=guided)
         zoom = with_clicks(self._zooms[first.tobytes()], volume.grid, voxels)
-        box_key = first.tobytes() + (b"" if prompts.box_ras is None else prompts.box_ras.tobytes())
+        box_key = first.tobytes() + (b"" if box_ras is None else box_ras.tobytes())
         scene = self._scene
         if scene is None or scene.zoom != zoom or scene.box_key != box_key:
             region = zoomed_region(volume, zoom, anchor_kji=first)
             scene = self._scene = _Scene(zoom, box_key, DensityFronts(region), [])
         return scene
 
-    def _step(self, scene: _Scene, prompts: Prompts, voxels: IndexArray, key: bytes) -> _Step:
+    def _step(self, scene: _Scene, prompts: ResolvedPrompts, key: bytes) -> _Step:
         """Answer the newest of some clicks."""
         region = scene.fronts.region
-        positive = prompts.labels[: len(voxels)] == POSITIVE
-        working = region.to_working(voxels)
-        clicks = WorkingClicks(working[positive], working[~positive])
-        before = scene.steps[-1] if scene.steps else None
-        previous = np.zeros_like(region.array_hu) if before is None else before.working
+        clicks = WorkingClicks(
+            region.to_working(prompts.positive_kji), region.to_working(prompts.negative_kji)
+        )
+        previous = scene.steps[-1].working if scene.steps else np.zeros_like(region.array_hu)
         guided = self.settings.density_guidance
         shown = network_input(scene.fronts, clicks, previous, guided=guided)
         logits = tiled_logits(self._logits, shown, multiple=self.network.config.multiple)
-        probability = special.expit(logits) * prompts.inside_box(region.grid)
-        answer = merged(previous, probability.astype(np.float32), clicks, newest_kji=working[-1])
-        fine = self._fine(scene, prompts, voxels, answer)
+        probability = special.expit(logits) * prompts.clicks.inside_box(region.grid)
+        newest = region.to_working(prompts.voxels_kji[-1])
+        answer = merged(previous, probability.astype(np.float32), clicks, newest_kji=newest)
+        fine = self._fine(scene, prompts, answer)
         return _Step(key, answer, fine, np.asarray(special.expit(shown[10]), dtype=np.float32))
 
-    def _fine(
-        self, scene: _Scene, prompts: Prompts, voxels: IndexArray, working: FloatArray
-    ) -> Patch:
+    def _fine(self, scene: _Scene, prompts: ResolvedPrompts, working: FloatArray) -> Patch:
         """Bring an answer to the volume's own voxels, merged with the one before."""
         volume, region = self._required_volume(), scene.fronts.region
         sharpen = self.settings.refine_boundary
         found = refined(volume.array, region, working, sharpen=sharpen)
         patches = [found] if not scene.steps else [found, scene.steps[-1].fine]
         corners = [(p.lower_kji, p.lower_kji + p.values.shape) for p in patches]
-        lower = np.min([voxels.min(axis=0), *(a for a, _ in corners)], axis=0)
-        upper = np.max([voxels.max(axis=0) + 1, *(b for _, b in corners)], axis=0)
+        marks = np.concatenate([prompts.voxels_kji, *prompts.marks])
+        lower = np.min([marks.min(axis=0), *(a for a, _ in corners)], axis=0)
+        upper = np.max([marks.max(axis=0) + 1, *(b for _, b in corners)], axis=0)
         k, j, i = (int(n) for n in upper - lower)
         on_box = [Patch(p.values, p.lower_kji - lower).on((k, j, i)) for p in patches]
         part = lattice_grid(volume.grid, lower, upper - lower)
-        new = on_box[0] * prompts.inside_box(part)
+        new = on_box[0] * prompts.clicks.inside_box(part)
         old = on_box[-1] if scene.steps else np.zeros_like(new)
-        positive = prompts.labels[: len(voxels)] == POSITIVE
-        clicks = WorkingClicks(voxels[positive] - lower, voxels[~positive] - lower)
+        clicks = WorkingClicks(
+            prompts.positive_kji - lower,
+            prompts.negative_kji - lower,
+            prompts.marked(POSITIVE) - lower,
+            prompts.marked(NEGATIVE) - lower,
+        )
         near = NEAR * max(region.factors_kji)
-        result = merged(old, new, clicks, newest_kji=voxels[-1] - lower, near=near)
-        return _trimmed(Patch(result, lower))
+        newest = prompts.voxels_kji[-1] - lower
+        return _trimmed(Patch(merged(old, new, clicks, newest_kji=newest, near=near), lower))
 
     def _logits(self, shown: FloatArray) -> FloatArray:
         """Run the network on one tile."""
@@ -299,6 +211,12 @@ class LabelFreeSegmenter:
             logits = self.network(x, strength=self.settings.guidance_strength)
         result: FloatArray = logits[0, 0].float().cpu().numpy()
         return result
+
+
+def _key_of(prompts: ResolvedPrompts) -> bytes:
+    """Give what tells some clicks from all others."""
+    marks = b"|".join(mark.tobytes() for mark in prompts.marks)
+    return prompts.voxels_kji.tobytes() + prompts.clicks.labels.tobytes() + marks
 
 
 def _trimmed(patch: Patch) -> Patch:

@@ -90,14 +90,14 @@ def merged(
     """
     found = probability > 0.5
     if len(clicks) <= FREE_CLICKS:
-        wanted = tidied(found, clicks.positive_kji, clicks.negative_kji)
+        wanted = tidied(found, clicks.all_positive_kji, clicks.all_negative_kji)
         return _decided(probability, wanted)
     before = previous > 0.5
     change = component_at(found != before, newest_kji, near=near)
     result = np.where(change, probability, previous)
     wanted = result > 0.5
-    wanted[tuple(clicks.negative_kji.T)] = False
-    wanted[tuple(clicks.positive_kji.T)] = True
+    wanted[tuple(clicks.all_negative_kji.T)] = False
+    wanted[tuple(clicks.all_positive_kji.T)] = True
     return _decided(result, wanted)
 
 

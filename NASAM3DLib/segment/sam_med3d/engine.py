@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import functools
 import logging
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
 from scipy import special
 
-from NASAM3DLib.progress import ProgressCallback, no_progress, sub_progress
+from NASAM3DLib.progress import ProgressCallback, sub_progress
 from NASAM3DLib.reconstruct.settings import Device
 from NASAM3DLib.reconstruct.volume import Volume
-from NASAM3DLib.segment.mask import Mask
+from NASAM3DLib.segment.engine_base import ClickEngine, Prediction
 from NASAM3DLib.segment.mask_patch import mask_patch
+from NASAM3DLib.segment.prompt_voxels import ResolvedPrompts
 from NASAM3DLib.segment.prompts import Prompts
 from NASAM3DLib.segment.refine import Patch
 from NASAM3DLib.segment.sam_med3d.checkpoint import load_checkpoint
@@ -32,7 +31,6 @@ from NASAM3DLib.weights.store import WeightStore
 
 logger = logging.getLogger(__name__)
 
-FloatArray = npt.NDArray[np.float32]
 Extent = Literal["automatic", "region"]
 
 
@@ -93,16 +91,7 @@ class SamMed3DOptions:
         return cls(weights, precision="float32", memory="all", extent="region")
 
 
-@dataclass(frozen=True, eq=False)
-class _Prediction:
-    """One answer, kept for undo as boxes of the volume."""
-
-    mask: Patch
-    probability: Patch
-    attention: Patch | None
-
-
-class SamMed3DSegmenter:
+class SamMed3DSegmenter(ClickEngine):
     """Segment with SAM-Med3D, and with the density-guided module at its output.
 
     Parameters
@@ -119,7 +108,9 @@ class SamMed3DSegmenter:
     The weights are loaded with the first volume. A mask depends on the volume and the prompts, not
     on what was asked before: clicks go through the network in their order, and steps that are kept
     only save time. Points outside the region, where there is one only, are not shown to the
-    network; the mask agrees with them all the same. A box cuts the mask.
+    network; the mask agrees with them all the same. Scribbles are shown as a few clicks on them, a
+    box without a positive point as one click in it
+    (:mod:`~NASAM3DLib.segment.prompt_voxels`); the box cuts the mask.
     """
 
     def __init__(
@@ -129,139 +120,49 @@ class SamMed3DSegmenter:
         *,
         predictor: Predictor | None = None,
     ) -> None:
-        self.settings = settings
+        super().__init__(settings)
         self.options = options or SamMed3DOptions()
         self._predictor = predictor
-        self._volume_hu: Volume | None = None
         self._session: VolumeSession | None = None
         self._guide: DensityGuide | None = None
-        self._history: list[_Prediction] = []
 
     @property
     def name(self) -> str:
         """Name of the engine: "sam-med3d"."""
         return "sam-med3d"
 
-    def set_volume(self, volume: Volume) -> None:
-        """Take the volume to be segmented and forget the one before.
-
-        Parameters
-        ----------
-        volume : Volume
-            In 1/mm or HU.
-
-        Raises
-        ------
-        FileNotFoundError
-            If the weights are not installed.
-        ValueError
-            If the weights are not those of this network, or the volume's axes are not at right
-            angles.
-        """
+    def _prepared(self, volume_hu: Volume) -> Volume:
+        """Load the weights if need be, and lay out the volume for the network."""
         if self._predictor is None:
             self._predictor = _loaded(self.options)
-        volume_hu = volume.to_hu()
         self._session = VolumeSession(self._predictor, volume_hu, memory=self.options.memory)
         self._guide = DensityGuide(volume_hu)
-        self._volume_hu = volume_hu
-        self.reset()
+        return volume_hu
 
-    def reset(self) -> None:
-        """Forget all predictions and keep the volume."""
-        self._history.clear()
-
-    def predict(self, prompts: Prompts, *, progress: ProgressCallback = no_progress) -> Mask:
-        """Segment the object that the prompts point at.
-
-        Parameters
-        ----------
-        prompts : Prompts
-            All points so far, in the order of the clicks; at least one positive.
-        progress : callable
-            Called with stage and fraction; may raise to cancel, which leaves no trace.
-
-        Returns
-        -------
-        Mask
-            On the volume's grid. Agrees with every point, each of its parts holds a positive point
-            and each of its holes a negative one.
-
-        Raises
-        ------
-        RuntimeError
-            If there is no volume yet.
-        ValueError
-            If no point is positive, one is outside the volume, a positive one outside the box, or
-            nothing around the first positive point is above 0 HU.
-        """
-        volume, session, guide = self._ready()
-        started = time.perf_counter()
-        prompts.checked_voxels(volume.grid)
-        field = self._field(session, prompts, sub_progress(progress, 0.0, 0.8))
+    def _answer(
+        self, volume: Volume, prompts: ResolvedPrompts, progress: ProgressCallback
+    ) -> Prediction:
+        """Run the clicks through the network and add the density guidance to its logits."""
+        session, guide = self._ready()
+        field = self._field(session, prompts.clicks, sub_progress(progress, 0.0, 0.8))
         logits = paste_logits(field.values, field.grid, volume.grid)
-        attention: Patch | None = None
+        shown = None
         if self.settings.density_guidance:
             progress("density", 0.8)
             strength = self.settings.guidance_strength
-            logits, attention = guide.guided(logits, prompts, strength=strength)
+            logits, attention = guide.guided(logits, prompts.clicks, strength=strength)
+            shown = _constant(attention)
         progress("boundary", 0.9)
         probability = Patch(special.expit(logits.values), logits.lower_kji)
         mask = mask_patch(probability, prompts, volume.grid)
-        self._history.append(_Prediction(mask, probability, attention))
-        logger.info("%d clicks took %.2f s", len(prompts), time.perf_counter() - started)
         progress("boundary", 1.0)
-        return self._current_mask(volume)
+        return Prediction(mask, probability, shown)
 
-    def undo(self) -> Mask | None:
-        """Go back to the prediction before the last one.
-
-        Returns
-        -------
-        Mask or None
-            The former mask, exactly; None if there was none.
-
-        Raises
-        ------
-        RuntimeError
-            If there is no volume yet.
-        """
-        volume, _, _ = self._ready()
-        if self._history:
-            self._history.pop()
-        return self._current_mask(volume) if self._history else None
-
-    def last_attention(self) -> FloatArray | None:
-        """Give the density-aware attention behind the current mask.
-
-        Returns
-        -------
-        ndarray, shape (k, j, i), float32, or None
-            Attention in [0, 1] on the volume's grid, 0 where it was not computed; None if there is
-            no mask or it came about without density guidance.
-        """
-        attention = self._history[-1].attention if self._history else None
-        if attention is None:
-            return None
-        return attention.on(self._ready()[0].grid.shape_kji)
-
-    def last_probability(self) -> FloatArray | None:
-        """Give the probability behind the current mask.
-
-        Returns
-        -------
-        ndarray, shape (k, j, i), float32, or None
-            Probability in [0, 1] on the volume's grid, 0 where it was not computed; None if there
-            is no mask.
-        """
-        if not self._history:
-            return None
-        return self._history[-1].probability.on(self._ready()[0].grid.shape_kji)
-
-    def _ready(self) -> tuple[Volume, VolumeSession, DensityGuide]:
-        """Give the volume and what was made of it, or say what is to be done first."""
-        if self._volume_hu is None or self._session is None or self._guide is None:
+    def _ready(self) -> tuple[VolumeSession, DensityGuide]:
+        """Give what was made of the volume, or say what is to be done first."""
+        if self._session is None or self._guide is None:
             raise RuntimeError("There is no volume to segment yet: call set_volume first.")
-        return self._volume_hu, self._session, self._guide
+        return self._session, self._guide
 
     def _field(
         self, session: VolumeSession, prompts: Prompts, progress: ProgressCallback
@@ -276,9 +177,10 @@ class SamMed3DSegmenter:
             logger.warning("%d points lie outside the region and are not shown.", n_hidden)
         return session.clicked(region, prompts)
 
-    def _current_mask(self, volume: Volume) -> Mask:
-        """Put the newest mask on the volume's grid."""
-        return Mask(self._history[-1].mask.on(volume.grid.shape_kji) > 0, volume.grid)
+
+def _constant(patch: Patch) -> Callable[[], Patch]:
+    """Make a function that gives a patch."""
+    return lambda: patch
 
 
 def _loaded(options: SamMed3DOptions) -> Predictor:

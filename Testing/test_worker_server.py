@@ -14,7 +14,7 @@ import pytest
 import NASAM3DLib
 from NASAM3DLib.worker.launch import kill_tree, start_process, worker_environment
 from NASAM3DLib.worker.protocol import PROTOCOL_VERSION, Message, read_message, write_message
-from NASAM3DLib.worker.server import remaining_s
+from NASAM3DLib.worker.reporting import remaining_s
 
 SCRIPT = [sys.executable, str(Path(__file__).with_name("worker_with_test_jobs.py"))]
 END_S = 10.0

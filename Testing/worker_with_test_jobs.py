@@ -9,9 +9,11 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+
 from NASAM3DLib.progress import ProgressCallback
 from NASAM3DLib.worker.protocol import Message
-from NASAM3DLib.worker.server import serve
+from NASAM3DLib.worker.server import Upkeep, serve
 
 
 def double(request: Message, progress: ProgressCallback) -> Message:
@@ -82,6 +84,24 @@ def garbage(request: Message, progress: ProgressCallback) -> Message:
     return Message("result")
 
 
+def freeze(request: Message, progress: ProgressCallback) -> Message:
+    """Stop the whole process, as a debugger or a dead network disk does."""
+    progress("freezing", 0.0)
+    os.kill(os.getpid(), signal.SIGSTOP)
+    time.sleep(60)
+    return Message("result")
+
+
+def hoard(request: Message, progress: ProgressCallback) -> Message:
+    """Take and use as many bytes as are asked for."""
+    return Message("result", {"sum": int(np.ones(request.fields["bytes"], np.uint8).sum())})
+
+
+def made(request: Message, progress: ProgressCallback) -> Message:
+    """Give an array of as many bytes as are asked for."""
+    return Message("result", {}, {"values": np.zeros(request.fields["bytes"], np.uint8)})
+
+
 def orphan(request: Message, progress: ProgressCallback) -> Message:
     """Start a child that would outlive the worker."""
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
@@ -99,8 +119,15 @@ JOBS = {
     "kill": kill,
     "chatter": chatter,
     "garbage": garbage,
+    "freeze": freeze,
+    "hoard": hoard,
+    "made": made,
     "orphan": orphan,
 }
 
 if __name__ == "__main__":
-    serve(JOBS)
+    # Seconds without work, seconds without a sign of life from the program.
+    idle_s, alone_s = (float(word) for word in sys.argv[1:] or (600.0, 300.0))
+    serve(
+        JOBS, Upkeep(lambda: sys.stderr.write("let go\n") and sys.stderr.flush(), idle_s, alone_s)
+    )

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import NASAM3DLib
-from NASAM3DLib.worker.connection import Broken, Connection, Ended
+from NASAM3DLib.worker.connection import HEARTBEAT_S, Broken, Connection, Ended
 from NASAM3DLib.worker.job import (
     Job,
     Progress,
@@ -24,12 +24,18 @@ from NASAM3DLib.worker.job import (
     outcome_of,
 )
 from NASAM3DLib.worker.launch import describe_exit, worker_command, worker_environment
-from NASAM3DLib.worker.protocol import PROTOCOL_VERSION, Message, ProtocolError
+from NASAM3DLib.worker.protocol import PROTOCOL_VERSION, Deferred, Message
 
 logger = logging.getLogger(__name__)
 
 HELLO_TIMEOUT_S = 60.0
 CANCEL_GRACE_S = 1.0
+HANG_TIMEOUT_S = 120.0
+ABSENCE_S = 10.0
+"""Time without a poll after which the silence of the process is not held against it."""
+BRIEF_VERBS = ("estimate", "machine")
+"""A process is not ended for these when they are cancelled: it would have to load everything anew,
+and they end by themselves."""
 LOG_LINES_SHOWN = 5
 WAIT_STEP_S = 0.01
 
@@ -51,6 +57,15 @@ class WorkerClient:
         Time that a cancelled job has to end by itself before the process is ended, s.
     hello_timeout_s : float
         Time that the process has to say hello, s.
+    hang_timeout_s : float
+        Time that the process may give no sign of life, s. It is asked for one every few seconds and
+        answers while it computes; but compiled code and the loading of libraries may hold it up.
+
+    Attributes
+    ----------
+    shares_files : bool
+        Whether the process sees the same files, so that paths may be sent. Taken to be so only
+        where no command is given; see :func:`~NASAM3DLib.worker.files.scan_request`.
     """
 
     def __init__(
@@ -60,16 +75,20 @@ class WorkerClient:
         *,
         cancel_grace_s: float = CANCEL_GRACE_S,
         hello_timeout_s: float = HELLO_TIMEOUT_S,
+        hang_timeout_s: float = HANG_TIMEOUT_S,
     ) -> None:
+        self.shares_files = command is None
         self.command = list(command) if command is not None else worker_command()
         self._environment = dict(environment if environment is not None else worker_environment())
         self._cancel_grace_s = cancel_grace_s
         self._hello_timeout_s = hello_timeout_s
+        self._hang_timeout_s = hang_timeout_s
         self._numbers = itertools.count(1)
         self._waiting: deque[Job] = deque()
         self._running: Job | None = None
         self._connection: Connection | None = None
         self._started_at = 0.0
+        self._polled_at = 0.0
         self._is_closed = False
         self.hello: Mapping[str, Any] | None = None
         self.generation = 0
@@ -84,9 +103,14 @@ class WorkerClient:
         """Number of the process that was started; None while there is none."""
         return None if self._connection is None else self._connection.process.pid
 
+    @property
+    def silence_s(self) -> float:
+        """Time for which the process owes a sign of life, s; a few seconds are nothing unusual."""
+        return 0.0 if self._connection is None else self._connection.pulse.silence_s
+
     def submit(
         self,
-        request: Message,
+        request: Message | Deferred,
         *,
         on_progress: Callable[[Progress], None] = ignore,
         on_preview: Callable[[Message], None] = ignore,
@@ -97,8 +121,9 @@ class WorkerClient:
 
         Parameters
         ----------
-        request : Message
-            Verb, fields and arrays. The arrays must not change until the job has finished.
+        request : Message or Deferred
+            Verb, fields and arrays. The arrays must not change until the job has finished. What
+            takes long to put together, or to check, is better deferred.
         on_progress : callable
             Called with a :class:`Progress` about ten times a second.
         on_preview : callable
@@ -119,16 +144,13 @@ class WorkerClient:
         """
         if self._is_closed:
             raise RuntimeError("This WorkerClient is closed: make a new one.")
-        numbered = Message(
-            request.kind, {**request.fields, "job": next(self._numbers)}, request.arrays
-        )
         callbacks: dict[str, Callable[[Any], None]] = {
             "on_progress": on_progress,
             "on_preview": on_preview,
             "on_result": on_result,
             "on_error": on_error,
         }
-        job = Job(numbered, callbacks, self.cancel)
+        job = Job(next(self._numbers), request, callbacks, self.cancel)
         self._waiting.append(job)
         self._advance()
         return job
@@ -145,7 +167,7 @@ class WorkerClient:
             return
         job.cancel_asked_at = time.monotonic()
         if job is self._running and self._connection is not None:
-            self._connection.send(Message("cancel", {"job": job.number}))
+            self._connection.send(job.number, Message("cancel"))
 
     def cancel_all(self) -> None:
         """Ask for the end of every job."""
@@ -157,6 +179,7 @@ class WorkerClient:
         """Handle all that happened since the last call; every callback is called from here."""
         if self._is_closed:
             return
+        self._note_absence()
         while self._connection is not None and (event := self._connection.take()) is not None:
             if isinstance(event, Message):
                 self._handle(event)
@@ -237,17 +260,14 @@ class WorkerClient:
         if self._connection is None or self.hello is None:
             return
         job = self._waiting.popleft()
-        try:
-            self._connection.send(job.request)
-        except ProtocolError as error:
-            job.finish(WorkerError("protocol", str(error)))
-            return
+        self._connection.send(job.number, job.request)
         self._running, job.state = job, "running"
 
     def _start(self) -> None:
         """Start the process, or tell all jobs that it cannot be started."""
         try:
-            self._connection = Connection(self.command, self._environment)
+            heartbeat_s = min(HEARTBEAT_S, self._hang_timeout_s / 4)
+            self._connection = Connection(self.command, self._environment, heartbeat_s=heartbeat_s)
         except OSError as error:
             self._fail_all(
                 WorkerError(
@@ -301,8 +321,15 @@ class WorkerClient:
         self.hello = dict(message.fields)
         self._advance()
 
+    def _note_absence(self) -> None:
+        """Forgive the process its silence if this program was away itself, asleep or blocked."""
+        now = time.monotonic()
+        if self._connection is not None and now - self._polled_at > ABSENCE_S:
+            self._connection.pulse.forgive()
+        self._polled_at = now
+
     def _check_deadlines(self) -> None:
-        """End the process if it does not say hello or does not let go of a cancelled job."""
+        """End the process if it says no hello, hangs, or does not let go of a cancelled job."""
         now = time.monotonic()
         if self._connection is None:
             return
@@ -312,8 +339,15 @@ class WorkerClient:
                 f"The background process did not answer within {self._hello_timeout_s:g} s.",
             )
             return
+        if self.hello is not None and self.silence_s > self._hang_timeout_s:
+            self._give_up(
+                "hung",
+                "The background process was ended, for it gave no sign of life for "
+                f"{self._hang_timeout_s:g} s: try again, or use less voxels or views.",
+            )
+            return
         job = self._running
-        asked = None if job is None else job.cancel_asked_at
+        asked = None if job is None or job.request.kind in BRIEF_VERBS else job.cancel_asked_at
         if job is not None and asked is not None and now - asked > self._cancel_grace_s:
             self._drop_connection()
             job.finish(cancelled_error())

@@ -7,20 +7,33 @@ import io
 import logging
 import queue
 import subprocess
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from NASAM3DLib.worker.launch import kill_tree, start_process
-from NASAM3DLib.worker.protocol import Message, ProtocolError, encode_message, read_message
+from NASAM3DLib.worker.liveness import PIECE_BYTES, Pulse, WatchedReader
+from NASAM3DLib.worker.protocol import (
+    Deferred,
+    Message,
+    NoRoomError,
+    ProtocolError,
+    encode_message,
+    read_message,
+)
+from NASAM3DLib.worker.reporting import error_kind, error_text
 
 logger = logging.getLogger(__name__)
 
 LOG_LINES_KEPT = 40
+NO_JOB = 0
 EXIT_TIMEOUT_S = 2.0
 LOG_TIMEOUT_S = 0.5
+HEARTBEAT_S = 5.0
+"""Time without a message after which the process is asked whether it lives."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +63,15 @@ class Ended:
 
 
 Event = Message | Broken | Ended
+Outgoing = tuple[int, Message | Deferred]
 
 
 class Connection:
     """Starts a process and moves messages, without ever making the caller wait.
 
     One thread writes, one reads, one collects the log; the caller takes what came with
-    :meth:`take`.
+    :meth:`take`. Messages are encoded and read by these threads, so that no call takes longer for a
+    large array than for a small one.
 
     Parameters
     ----------
@@ -64,6 +79,8 @@ class Connection:
         What to start.
     environment : mapping of str to str
         Its environment variables.
+    heartbeat_s : float
+        Time without a message after which a ping is sent, s.
 
     Raises
     ------
@@ -71,29 +88,38 @@ class Connection:
         If the command cannot be started.
     """
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        heartbeat_s: float = HEARTBEAT_S,
+    ) -> None:
         self.process: subprocess.Popen[bytes] = start_process(command, environment)
-        self._outgoing: queue.SimpleQueue[list[bytes | memoryview] | None] = queue.SimpleQueue()
+        self.pulse = Pulse()
+        self._heartbeat_s = heartbeat_s
+        self._has_spoken = threading.Event()
+        self._outgoing: queue.SimpleQueue[tuple[int, Message | Deferred] | None] = (
+            queue.SimpleQueue()
+        )
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._log: deque[str] = deque(maxlen=LOG_LINES_KEPT)
         self._log_thread = self._start(self._collect_log)
         self._writer_thread = self._start(self._write)
         self._reader_thread = self._start(self._read)
 
-    def send(self, message: Message) -> None:
+    def send(self, job: int, request: Message | Deferred) -> None:
         """Queue a message for sending.
 
         Parameters
         ----------
-        message : Message
-            Its arrays must not change until the answer has come.
-
-        Raises
-        ------
-        ProtocolError
-            If the message cannot be sent.
+        job : int
+            Number of the job that it belongs to.
+        request : Message or Deferred
+            Its arrays must not change until the answer has come. If it cannot be made or sent, an
+            "error" message for its job is the answer.
         """
-        self._outgoing.put(encode_message(message))
+        self._outgoing.put((job, request))
 
     def take(self) -> Event | None:
         """Take the next thing that happened.
@@ -119,8 +145,11 @@ class Connection:
         return list(self._log)
 
     def kill(self) -> None:
-        """End the process and its children at once."""
-        kill_tree(self.process)
+        """End the process and its children at once; the caller does not wait for it."""
+        if sys.platform == "win32":
+            self._start(lambda: kill_tree(self.process))
+        else:
+            kill_tree(self.process)
         self._outgoing.put(None)
 
     def close(self, timeout_s: float) -> None:
@@ -150,19 +179,57 @@ class Connection:
         stream = cast(io.BufferedIOBase, self.process.stdin)
         # A broken pipe means that the process is gone, which the reader reports.
         with contextlib.suppress(OSError):
-            while (pieces := self._outgoing.get()) is not None:
-                for piece in pieces:
-                    stream.write(piece)
+            while (outgoing := self._next_outgoing()) is not None:
+                for piece in self._encoded(*outgoing):
+                    self._send_piece(stream, memoryview(piece))
                 stream.flush()
         with contextlib.suppress(OSError):
             stream.close()
+
+    def _send_piece(self, stream: io.BufferedIOBase, piece: memoryview) -> None:
+        """Write bytes so that their movement can be seen."""
+        self.pulse.sent()
+        stream.write(piece[:PIECE_BYTES])
+        for begin in range(PIECE_BYTES, len(piece), PIECE_BYTES):
+            # No pipe holds so much: the other side has taken some of it.
+            self.pulse.moved()
+            stream.write(piece[begin : begin + PIECE_BYTES])
+
+    def _next_outgoing(self) -> Outgoing | None:
+        """Wait for what is to be sent; after some silence that is a ping."""
+        while True:
+            try:
+                return self._outgoing.get(timeout=self._heartbeat_s)
+            except queue.Empty:
+                # Before it has spoken it may be a shell that asks for a password.
+                if self._has_spoken.is_set():
+                    return self._ping()
+
+    def _ping(self) -> Outgoing:
+        """Ask for a sign of life, and promise to do so again."""
+        return NO_JOB, Message("ping", {"every_s": self._heartbeat_s})
+
+    def _encoded(self, job: int, request: Message | Deferred) -> list[bytes | memoryview]:
+        """Make and encode a message, or tell why that cannot be."""
+        try:
+            message = request.make() if isinstance(request, Deferred) else request
+            return encode_message(replace(message, fields={**message.fields, "job": job}))
+        except Exception as error:
+            # Whatever fails, the job must hear of it and the thread must go on.
+            logger.exception("A %s message cannot be sent", request.kind)
+            self._events.put(_failed(job, error_kind(error), error_text(error)))
+            return []
 
     def _read(self) -> None:
         """Collect messages until the output ends, then wait for the process to end."""
         status = None
         with cast(io.BufferedIOBase, self.process.stdout) as stream:
+            watched = WatchedReader(stream, self.pulse.heard)
             try:
-                while (message := read_message(stream)) is not None:
+                while (message := self._received(watched)) is not None:
+                    if not self._has_spoken.is_set():
+                        self._has_spoken.set()
+                        self._outgoing.put(self._ping())
                     self._events.put(message)
             except ProtocolError as error:
                 self._events.put(Broken(str(error)))
@@ -172,6 +239,18 @@ class Connection:
         self._log_thread.join(LOG_TIMEOUT_S)
         self._events.put(Ended(status))
 
+    def _received(self, stream: WatchedReader) -> Message | None:
+        """Read a message; one that does not fit into memory becomes an error of its job."""
+        while True:
+            try:
+                return read_message(stream)
+            except NoRoomError as error:
+                if error.message.kind == "preview":
+                    logger.warning("A preview is dropped for want of memory. %s", error)
+                    continue
+                text = f"There is not enough memory here for the answer. {error}"
+                return _failed(error.message.job, "memory", text)
+
     def _collect_log(self) -> None:
         """Pass the process's standard error on to this process's log."""
         with cast(io.BufferedIOBase, self.process.stderr) as stream:
@@ -179,3 +258,8 @@ class Connection:
                 text = line.decode("utf-8", errors="replace").rstrip()
                 self._log.append(text)
                 logger.info("worker: %s", text)
+
+
+def _failed(job: int | None, kind: str, text: str) -> Message:
+    """Give the error that stands for a message which could not travel."""
+    return Message("error", {"job": job, "error": kind, "message": text})

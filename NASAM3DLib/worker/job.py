@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from NASAM3DLib.worker.protocol import Message
+from NASAM3DLib.worker.protocol import Deferred, Message
 
 JobState = Literal["waiting", "running", "done", "failed", "cancelled"]
 
@@ -40,7 +40,8 @@ class WorkerError(RuntimeError):
     ----------
     kind : str
         "cancelled", "input", "state", "memory", "package" or "internal" as the worker says; "start"
-        if it could not be started, "died" if it ended, "protocol" if it was not understood.
+        if it could not be started, "died" if it ended, "hung" if it gave no sign of life,
+        "protocol" if it was not understood.
     message : str
         What happened and what to do, for the user.
     details : str
@@ -68,8 +69,10 @@ class Job:
 
     Parameters
     ----------
-    request : Message
-        What was asked for, with the job's number.
+    number : int
+        Number of the job, unique for its client.
+    request : Message or Deferred
+        What was asked for.
     callbacks : mapping of str to callable
         ``on_progress``, ``on_preview``, ``on_result`` and ``on_error``.
     cancel : callable
@@ -78,22 +81,19 @@ class Job:
 
     def __init__(
         self,
-        request: Message,
+        number: int,
+        request: Message | Deferred,
         callbacks: Mapping[str, Callable[[Any], None]],
         cancel: Callable[[Job], None],
     ) -> None:
         self._cancel = cancel
         self._callbacks = callbacks
+        self.number = number
         self.request = request
         self.state: JobState = "waiting"
         self.cancel_asked_at: float | None = None
         self.result: Message | None = None
         self.error: WorkerError | None = None
-
-    @property
-    def number(self) -> int:
-        """Number of the job, unique for its client."""
-        return int(self.request.fields["job"])
 
     @property
     def is_finished(self) -> bool:

@@ -3,14 +3,20 @@
 =============  =================================================  ================================
 verb           takes                                              gives
 =============  =================================================  ================================
-inspect        ``path``                                           views, arc, detector, summary
-reconstruct    ``path`` or the arrays of a scan; ``n_views``,     the volume, its report and a
-               ``settings``, ``grid``, ``quantity``,              window to show it with; before,
-               ``previews``, ``checkpoint``                       "preview" messages if asked for
+inspect        a scan                                             views, arc, detector, summary
+reconstruct    a scan; ``n_views``, ``settings``, ``grid``,       the volume, its report and a
+               ``quantity``, ``previews``, ``checkpoint``         window to show it with; before,
+                                                                  "preview" messages if asked for
+estimate       a scan's size; ``settings``                        seconds and bytes
 set_volume     a volume                                           ``volume_id``
 predict        ``volume_id``, points; ``engine``, ``settings``    the mask and its figures
 undo, reset    ``volume_id``                                      the mask before, nothing
+machine                                                           cores, memory, GPU, engines
+weights        ``name``, ``accepted``, ``mirror``                 digest and size, when downloaded
 =============  =================================================  ================================
+
+A scan is a ``path`` that both sides see, or files (:mod:`NASAM3DLib.worker.files`), or arrays
+(:func:`~NASAM3DLib.worker.payloads.pack_projections`).
 """
 
 from __future__ import annotations
@@ -23,10 +29,13 @@ import numpy as np
 
 from NASAM3DLib.progress import ProgressCallback, sub_progress
 from NASAM3DLib.reconstruct.volume import AIR_ATTENUATION, WATER_ATTENUATION, Volume
+from NASAM3DLib.scan.field_of_view import default_grid
 from NASAM3DLib.scan.grid import VolumeGrid
 from NASAM3DLib.scan.projections import ProjectionSet
+from NASAM3DLib.worker import services
+from NASAM3DLib.worker.files import load_sent_scan
+from NASAM3DLib.worker.memory import HeldVolume, VolumeMemory
 from NASAM3DLib.worker.payloads import (
-    content_id,
     pack_mask,
     pack_volume,
     unpack_projections,
@@ -34,12 +43,14 @@ from NASAM3DLib.worker.payloads import (
     unpack_volume,
 )
 from NASAM3DLib.worker.protocol import Message
-from NASAM3DLib.worker.server import JobTable, ProgressReporter
+from NASAM3DLib.worker.reporting import ProgressReporter
+from NASAM3DLib.worker.server import JobTable
 
 if TYPE_CHECKING:
     from NASAM3DLib.reconstruct.running import RunOptions
+    from NASAM3DLib.scan.geometry import ConeBeamGeometry
     from NASAM3DLib.segment.mask import Mask
-    from NASAM3DLib.segment.segmenter import PromptableSegmenter, SegmentationSettings
+    from NASAM3DLib.segment.segmenter import PromptableSegmenter
 
 READING_PART = 0.05
 PREPARING_PART = 0.3
@@ -52,14 +63,13 @@ SOFT_TISSUE_PART = 0.05
 class Session:
     """The jobs of one worker process.
 
-    A volume is prepared once, however often it is clicked on.
+    A volume is prepared once, however often it is clicked on, and kept under the hash of its
+    content: the same voxels sent again find what was prepared.
     """
 
     def __init__(self) -> None:
-        self._volume: Volume | None = None
-        self._volume_id = ""
-        self._segmenter: PromptableSegmenter | None = None
-        self._segmenter_key: tuple[str, SegmentationSettings] | None = None
+        self._memory = VolumeMemory()
+        self._asked: HeldVolume | None = None
 
     def jobs(self) -> JobTable:
         """Give the table of jobs.
@@ -71,11 +81,19 @@ class Session:
         return {
             "inspect": self.inspect,
             "reconstruct": self.reconstruct,
+            "estimate": services.estimate,
             "set_volume": self.set_volume,
             "predict": self.predict,
             "undo": self.undo,
             "reset": self.reset,
+            "machine": services.machine,
+            "weights": services.weights,
         }
+
+    def release(self) -> None:
+        """Let go of volumes and embeddings; whoever asks for one next has to send it again."""
+        self._asked = None
+        self._memory.release()
 
     def inspect(self, request: Message, progress: ProgressCallback) -> Message:
         """Describe the scan in a file.
@@ -91,7 +109,8 @@ class Session:
         -------
         Message
             Fields ``summary``, ``n_views``, ``arc_deg`` (None for a free orbit),
-            ``detector_shape``, ``pixel_spacing_mm`` and ``is_parallel``.
+            ``detector_shape``, ``pixel_spacing_mm``, ``is_parallel``, and ``shape_kji`` of the
+            voxels that are filled unless others are asked for (None if others must be).
         """
         progress("Reading projections", 0.0)
         geometry = _requested_scan(request).geometry
@@ -103,6 +122,7 @@ class Session:
             "detector_shape": list(geometry.detector_shape),
             "pixel_spacing_mm": list(geometry.pixel_spacing_mm),
             "is_parallel": geometry.is_parallel,
+            "shape_kji": _default_shape(geometry),
         }
         return Message("result", fields)
 
@@ -160,12 +180,7 @@ class Session:
             Field ``volume_id``, the same for the same content.
         """
         progress("Receiving the volume", 0.0)
-        volume = unpack_volume(request)
-        volume_id = content_id(volume)
-        if volume_id != self._volume_id:
-            self._volume, self._volume_id = volume, volume_id
-            self._segmenter, self._segmenter_key = None, None
-        return Message("result", {"volume_id": volume_id})
+        return Message("result", {"volume_id": self._memory.put(unpack_volume(request))})
 
     def predict(self, request: Message, progress: ProgressCallback) -> Message:
         """Segment what the points show.
@@ -203,9 +218,10 @@ class Session:
             The mask before, as :meth:`predict` gives it; without a mask if there was none.
         """
         self._check_volume(request)
-        if self._segmenter is None:
+        engine = self._last_engine()
+        if engine is None:
             raise RuntimeError("There is nothing to take back: predict first.")
-        mask = self._segmenter.undo()
+        mask = engine.undo()
         return Message("result", {"n_voxels": 0}) if mask is None else self._packed(mask)
 
     def reset(self, request: Message, progress: ProgressCallback) -> Message:
@@ -223,47 +239,39 @@ class Session:
         Message
         """
         self._check_volume(request)
-        if self._segmenter is not None:
-            self._segmenter.reset()
-        return Message("result", {"volume_id": self._volume_id})
+        engine = self._last_engine()
+        if engine is not None:
+            engine.reset()
+        return Message("result", {"volume_id": request.fields["volume_id"]})
 
     def _requested_segmenter(
         self, request: Message, progress: ProgressCallback
     ) -> PromptableSegmenter:
-        """Give the segmenter with the volume set, prepared only if it is not the last one."""
-        volume = self._check_volume(request)
-        from NASAM3DLib.segment.segmenter import (
-            DEFAULT_ENGINE,
-            SegmentationSettings,
-            make_segmenter,
-        )
+        """Give the engine with the volume set, prepared only if it is not kept so."""
+        from NASAM3DLib.segment.segmenter import DEFAULT_ENGINE, SegmentationSettings
 
+        held = self._memory.get(request.fields.get("volume_id"))
+        self._asked = held
         engine = str(request.fields.get("engine", DEFAULT_ENGINE))
         settings = SegmentationSettings(**request.fields.get("settings", {}))
-        key = (engine, settings)
-        if self._segmenter is None or key != self._segmenter_key:
-            progress("Preparing the volume", 0.0)
-            segmenter = make_segmenter(engine, settings)
-            segmenter.set_volume(volume)
-            self._segmenter, self._segmenter_key = segmenter, key
-        return self._segmenter
+        return held.engine(engine, settings, progress)
 
     def _check_volume(self, request: Message) -> Volume:
-        """Give the volume if it is the one that the request is about."""
-        if self._volume is None or request.fields.get("volume_id") != self._volume_id:
-            raise RuntimeError(
-                "The worker does not hold the volume that was clicked on: send it with set_volume."
-            )
-        return self._volume
+        """Give the volume that the request is about."""
+        self._asked = self._memory.get(request.fields.get("volume_id"))
+        return self._asked.volume
+
+    def _last_engine(self) -> PromptableSegmenter | None:
+        """Give the engine that was last used on the volume that was asked about."""
+        return None if self._asked is None else self._asked.last_engine
 
     def _packed(self, mask: Mask) -> Message:
         """Put a mask and its figures into a result."""
-        volume = self._volume
-        if volume is None:
+        if self._asked is None:
             raise RuntimeError("There is no volume: send one with set_volume.")
         from NASAM3DLib.segment.figures import measure
 
-        return pack_mask("result", mask, **asdict(measure(mask, volume)))
+        return pack_mask("result", mask, **asdict(measure(mask, self._asked.volume)))
 
 
 def display_window(volume: Volume) -> tuple[float, float]:
@@ -291,6 +299,14 @@ def display_window(volume: Volume) -> tuple[float, float]:
     return (low, high) if high > low else (low - 0.5, low + 0.5)
 
 
+def _default_shape(geometry: ConeBeamGeometry) -> list[int] | None:
+    """Give the shape of the default grid, if this geometry has one."""
+    try:
+        return list(default_grid(geometry).shape_kji)
+    except ValueError:
+        return None
+
+
 def _in_quantity(volume: Volume, request: Message) -> Volume:
     """Give the volume in HU unless attenuation is asked for."""
     return volume.to_hu() if request.fields.get("quantity", "HU") == "HU" else volume
@@ -316,6 +332,8 @@ def _run_options(request: Message, progress: ProgressCallback) -> RunOptions:
 
 def _requested_scan(request: Message) -> ProjectionSet:
     """Give the scan of a request."""
+    if "files" in request.arrays:
+        return load_sent_scan(request)
     if "path" not in request.fields:
         return unpack_projections(request)
     from NASAM3DLib.scan.io import load_projections

@@ -20,8 +20,8 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from io import BufferedIOBase
 from typing import Any
 
@@ -46,10 +46,27 @@ MAX_DIMENSIONS = 8
 
 _HEADER_LENGTH = struct.Struct("<I")
 _EXCERPT_BYTES = 60
+_SKIPPED_BYTES = 1 << 16
 
 
 class ProtocolError(RuntimeError):
     """The bytes on the stream are not a message, or a message cannot be sent."""
+
+
+class NoRoomError(MemoryError):
+    """A message came whose arrays do not fit into memory; the stream is in order all the same.
+
+    Parameters
+    ----------
+    message : Message
+        Kind and fields of what came, without its arrays.
+    text : str
+        What does not fit.
+    """
+
+    def __init__(self, message: Message, text: str) -> None:
+        super().__init__(text)
+        self.message = message
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +92,22 @@ class Message:
         """Number of the job that the message belongs to, if it belongs to one."""
         number = self.fields.get("job")
         return number if isinstance(number, int) else None
+
+
+@dataclass(frozen=True, eq=False)
+class Deferred:
+    """A message that is made when it is sent, outside of the caller's thread.
+
+    Parameters
+    ----------
+    kind : str
+        Kind of the message.
+    make : callable
+        Gives the message. It runs in another thread: it must not touch widgets or scenes.
+    """
+
+    kind: str
+    make: Callable[[], Message]
 
 
 def encode_message(message: Message) -> list[bytes | memoryview]:
@@ -145,6 +178,8 @@ def read_message(stream: BufferedIOBase) -> Message | None:
     ------
     ProtocolError
         If anything but a message comes.
+    NoRoomError
+        If there is no memory for the arrays; they are skipped, and the next message can be read.
     """
     start = _read_up_to(stream, len(MAGIC))
     if not start:
@@ -161,9 +196,11 @@ def read_message(stream: BufferedIOBase) -> Message | None:
             f"The header of a message may have {_size(MAX_HEADER_BYTES)}, got {_size(length)}."
         )
     header = _decoded_header(_read_exactly(stream, length, "header"))
-    descriptions = _checked_descriptions(header["arrays"])
-    arrays = {name: _read_array(stream, name, dtype, shape) for name, dtype, shape in descriptions}
-    return Message(header["kind"], header["fields"], arrays)
+    message = Message(header["kind"], header["fields"], {})
+    arrays, lacking = _read_arrays(stream, _checked_descriptions(header["arrays"]))
+    if lacking:
+        raise NoRoomError(message, lacking)
+    return replace(message, arrays=arrays)
 
 
 def _wire_array(name: str, values: npt.ArrayLike) -> Array:
@@ -275,26 +312,51 @@ def _checked_description(description: Any) -> tuple[str, str, tuple[int, ...]]:
     return name, dtype, tuple(shape)
 
 
-def _read_array(stream: BufferedIOBase, name: str, dtype: str, shape: tuple[int, ...]) -> Array:
-    """Read one array straight into its memory."""
-    n_bytes = np.dtype(dtype).itemsize * math.prod(shape)
+def _read_arrays(
+    stream: BufferedIOBase, descriptions: list[tuple[str, str, tuple[int, ...]]]
+) -> tuple[dict[str, Array], str]:
+    """Read all arrays, or skip them and tell for which there was no memory."""
+    arrays: dict[str, Array] = {}
+    lacking = ""
+    for name, dtype, shape in descriptions:
+        n_bytes = np.dtype(dtype).itemsize * math.prod(shape)
+        memory = None if lacking else _room(n_bytes)
+        if memory is None:
+            arrays.clear()
+            lacking = lacking or f"Array {name!r} takes {_size(n_bytes)}."
+            _fill(stream, name, n_bytes, memoryview(bytearray(_SKIPPED_BYTES)))
+        else:
+            _fill(stream, name, n_bytes, memory.data)
+            arrays[name] = _shaped(memory, dtype, shape)
+    return arrays, lacking
+
+
+def _room(n_bytes: int) -> npt.NDArray[np.uint8] | None:
+    """Take memory, if there is enough."""
     try:
-        raw = np.empty(n_bytes, dtype=np.uint8)
-    except MemoryError as error:
-        raise ProtocolError(
-            f"There is no memory for array {name!r} of {_size(n_bytes)}."
-        ) from error
-    view, filled = raw.data, 0
+        return np.empty(n_bytes, dtype=np.uint8)
+    except MemoryError:
+        return None
+
+
+def _fill(stream: BufferedIOBase, name: str, n_bytes: int, view: memoryview) -> None:
+    """Read the bytes of an array into memory, over and over into one that is too small."""
+    filled = 0
     while filled < n_bytes:
-        n_read = stream.readinto(view[filled:])
+        begin = filled if len(view) == n_bytes else 0
+        n_read = stream.readinto(view[begin : begin + n_bytes - filled])
         if not n_read:
             raise ProtocolError(
                 f"The stream ended after {filled} of {n_bytes} bytes of array {name!r}."
             )
         filled += n_read
+
+
+def _shaped(raw: npt.NDArray[np.uint8], dtype: str, shape: tuple[int, ...]) -> Array:
+    """Give bytes their type and shape without a copy."""
     if dtype == "|b1":
         # Any byte but 0 and 1 would make a boolean that equals neither True nor False.
-        return np.asarray(raw != 0).reshape(shape)
+        np.not_equal(raw, 0, out=raw.view(np.bool_))
     return raw.view(np.dtype(dtype)).reshape(shape)
 
 

@@ -2,7 +2,8 @@
 
 The main thread reads; a second thread runs the jobs. So a job can be cancelled and the process can
 be asked whether it lives while it computes. When the input ends, the process ends: a worker never
-outlives the program that started it.
+outlives the program that started it. A third thread sees to that where the end of the input does
+not come through.
 """
 
 from __future__ import annotations
@@ -18,17 +19,21 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Any, NoReturn, cast
 
 import NASAM3DLib
 from NASAM3DLib.progress import Cancelled, ProgressCallback
+from NASAM3DLib.worker.liveness import WatchedReader
 from NASAM3DLib.worker.protocol import (
     PROTOCOL_VERSION,
     Message,
+    NoRoomError,
     ProtocolError,
     read_message,
     write_message,
 )
+from NASAM3DLib.worker.reporting import ProgressReporter, error_kind, error_text
 
 logger = logging.getLogger(__name__)
 
@@ -37,12 +42,35 @@ JobFunction = Callable[[Message, ProgressCallback], Message]
 
 JobTable = Mapping[str, JobFunction]
 
-PROGRESS_INTERVAL_S = 0.1
-ESTIMATE_AFTER_S = 1.0
-ESTIMATE_AFTER_FRACTION = 0.02
 FAREWELL_S = 0.5
+BUSY_PATIENCE = 12.0
 
-EXIT_OK, EXIT_PROTOCOL = 0, 3
+EXIT_OK, EXIT_PROTOCOL, EXIT_ALONE = 0, 3, 4
+
+
+def _hold_on() -> None:
+    """Let go of nothing."""
+
+
+@dataclass(frozen=True)
+class Upkeep:
+    """What a worker does when nothing is asked of it.
+
+    Parameters
+    ----------
+    release : callable
+        Called in the thread of the jobs after a time without any: lets go of memory.
+    idle_s : float
+        That time, s.
+    alone_s : float
+        Time without a sign of life from a program that had promised them, s, after which the
+        process ends. A running job is given twelve times as long: a program may be asleep with its
+        computer, and a dead line to another computer does not end the input.
+    """
+
+    release: Callable[[], None] = _hold_on
+    idle_s: float = 600.0
+    alone_s: float = 300.0
 
 
 class Server:
@@ -54,13 +82,22 @@ class Server:
         What can be asked for, by verb.
     reader, writer : buffered binary files
         Requests come from the one, answers go to the other.
+    upkeep : Upkeep, optional
+        What happens in times of silence.
     """
 
     def __init__(
-        self, jobs: JobTable, reader: io.BufferedIOBase, writer: io.BufferedIOBase
+        self,
+        jobs: JobTable,
+        reader: io.BufferedIOBase,
+        writer: io.BufferedIOBase,
+        upkeep: Upkeep | None = None,
     ) -> None:
         self._jobs = jobs
-        self._reader = reader
+        self._upkeep = upkeep or Upkeep()
+        self._heard_at = time.monotonic()
+        self._watch = threading.Thread(target=self._watch_silence, name="watch", daemon=True)
+        self._reader = WatchedReader(reader, self._note_sign_of_life)
         self._writer = writer
         self._write_lock = threading.Lock()
         self._waiting: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
@@ -90,6 +127,9 @@ class Server:
         while True:
             try:
                 request = read_message(self._reader)
+            except NoRoomError as error:
+                self._send_error(error.message.job, "memory", error)
+                continue
             except ProtocolError as error:
                 logger.exception("The input is not understood")
                 self._send_error(None, "protocol", error)
@@ -109,6 +149,8 @@ class Server:
             )
         elif request.kind == "ping":
             self._send(Message("result", {"job": job, "busy": bool(self._cancelled)}))
+            if "every_s" in request.fields and not self._watch.is_alive():
+                self._watch.start()
         elif request.kind == "cancel":
             event = self._cancelled.get(job)
             if event is not None:
@@ -124,13 +166,41 @@ class Server:
 
     def _work(self) -> None:
         """Run the jobs one after the other; the target of the second thread."""
-        while (request := self._waiting.get()) is not None:
+        while (request := self._next_request()) is not None:
             job = cast(int, request.job)
             reporter = ProgressReporter(job, self._cancelled[job], self._send)
             try:
                 self._run_job(request, reporter)
             finally:
                 self._cancelled.pop(job, None)
+
+    def _next_request(self) -> Message | None:
+        """Wait for a request, and let go of memory if that takes long."""
+        try:
+            return self._waiting.get(timeout=self._upkeep.idle_s)
+        except queue.Empty:
+            self._upkeep.release()
+            return self._waiting.get()
+
+    def _note_sign_of_life(self) -> None:
+        """Note that something came."""
+        self._heard_at = time.monotonic()
+
+    def _watch_silence(self) -> None:
+        """End the process when nobody is there any more; the target of the third thread."""
+        step_s = self._upkeep.alone_s / 20
+        slept_at = time.monotonic()
+        while True:
+            time.sleep(step_s)
+            now = time.monotonic()
+            if now - slept_at > 10 * step_s:
+                # This computer was asleep, or compiled code held the thread up.
+                self._heard_at = now
+            slept_at = now
+            patience = BUSY_PATIENCE if self._cancelled else 1.0
+            if now - self._heard_at > patience * self._upkeep.alone_s:
+                logger.error("No sign of life from the program for too long: this process ends")
+                _end_process(EXIT_ALONE)
 
     def _run_job(self, request: Message, reporter: ProgressReporter) -> None:
         """Run one job and send what comes of it: a result, an error, or that it was cancelled."""
@@ -164,162 +234,15 @@ class Server:
             write_message(self._writer, message)
 
 
-class ProgressReporter:
-    """The progress callback of one job: sends about ten messages a second, ends a cancelled job.
-
-    A job that has something to show early may send it with :meth:`send_preview`.
-
-    Parameters
-    ----------
-    job : int
-        Number of the job.
-    cancelled : threading.Event
-        Set when the job should end.
-    send : callable
-        Takes the messages.
-    """
-
-    def __init__(
-        self, job: int, cancelled: threading.Event, send: Callable[[Message], None]
-    ) -> None:
-        self._job = job
-        self._cancelled = cancelled
-        self._send = send
-        self._start = time.monotonic()
-        self._sent_at = -float("inf")
-
-    def check(self) -> None:
-        """Raise :class:`Cancelled` if the job should end."""
-        if self._cancelled.is_set():
-            raise Cancelled("The job was cancelled.")
-
-    def send_preview(self, preview: Message) -> None:
-        """Send a part of the result before it is complete.
-
-        Parameters
-        ----------
-        preview : Message
-            Fields and arrays; the kind becomes "preview".
-        """
-        self._send(Message("preview", {**preview.fields, "job": self._job}, preview.arrays))
-
-    def __call__(self, stage: str, fraction: float) -> None:
-        """Report progress as :data:`~NASAM3DLib.progress.ProgressCallback` asks.
-
-        Parameters
-        ----------
-        stage : str
-            What the job is doing.
-        fraction : float
-            Finished part, 0 to 1.
-
-        Raises
-        ------
-        Cancelled
-            If the job should end.
-        """
-        self.check()
-        now = time.monotonic()
-        if now - self._sent_at < PROGRESS_INTERVAL_S:
-            return
-        self._sent_at = now
-        fraction, elapsed = min(max(float(fraction), 0.0), 1.0), now - self._start
-        fields = {
-            "job": self._job,
-            "stage": stage,
-            "fraction": fraction,
-            "elapsed_s": elapsed,
-            "remaining_s": remaining_s(elapsed, fraction),
-        }
-        self._send(Message("progress", fields))
-
-
-def remaining_s(elapsed_s: float, fraction: float) -> float | None:
-    """Estimate how long a job still takes.
-
-    Parameters
-    ----------
-    elapsed_s : float
-        Time since the job began, s.
-    fraction : float
-        Finished part of the job.
-
-    Returns
-    -------
-    float or None
-        Remaining time in s; None while too little is done to tell.
-
-    Notes
-    -----
-    ``t (1 - f) / f``: what is left takes as long per part as what is done.
-    """
-    if elapsed_s < ESTIMATE_AFTER_S or fraction < ESTIMATE_AFTER_FRACTION:
-        return None
-    return elapsed_s * (1 - fraction) / fraction
-
-
-def error_kind(error: BaseException) -> str:
-    """Sort an exception by what the user can do about it.
-
-    Parameters
-    ----------
-    error : BaseException
-        What a job raised.
-
-    Returns
-    -------
-    str
-        "memory", "package" (one is missing), "input" (wrong data, file or value), "state" (wrong
-        order of calls) or "internal".
-    """
-    # PyTorch's own error for a full GPU is a RuntimeError of this name.
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return "memory"
-    if isinstance(error, ImportError):
-        return "package"
-    if isinstance(error, (ValueError, TypeError, OSError)):
-        return "input"
-    return "state" if isinstance(error, RuntimeError) else "internal"
-
-
-def error_text(error: BaseException) -> str:
-    """Write an exception for the user.
-
-    Parameters
-    ----------
-    error : BaseException
-        What a job raised.
-
-    Returns
-    -------
-    str
-        One paragraph.
-    """
-    text = str(error).strip()
-    kind = error_kind(error)
-    if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"{error.strerror}: {error.filename}"
-    if kind == "memory":
-        return f"There is not enough memory for this job. {text}".strip()
-    if kind == "package":
-        return f"A Python package that this job needs cannot be loaded: {text}."
-    if kind == "internal" or not text:
-        return f"Unexpected error: {type(error).__name__}: {text}"
-    return text
-
-
-def serve(jobs: JobTable) -> int:
-    """Serve on the standard streams of this process.
+def serve(jobs: JobTable, upkeep: Upkeep | None = None) -> NoReturn:
+    """Serve on the standard streams and end the process of this process.
 
     Parameters
     ----------
     jobs : mapping of str to callable
         What can be asked for, by verb.
-
-    Returns
-    -------
-    int
-        Exit status.
+    upkeep : Upkeep, optional
+        What happens in times of silence.
 
     Notes
     -----
@@ -327,10 +250,13 @@ def serve(jobs: JobTable) -> int:
     conversation: what is printed goes to standard error, and standard input is empty.
     """
     reader, writer = _private_streams()
-    status = Server(jobs, reader, writer).run()
+    _end_process(Server(jobs, reader, writer, upkeep).run())
+
+
+def _end_process(status: int) -> NoReturn:
+    """End at once: an ordinary exit would wait for the thread pools of a job in compiled code."""
     logging.shutdown()
     sys.stderr.flush()
-    # A job may still sit in compiled code, and an ordinary exit would wait for its thread pools.
     os._exit(status)
 
 

@@ -1,0 +1,151 @@
+"""Small jobs around the work: what this machine has, what a job would cost, weights to download."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from typing import Any
+
+from NASAM3DLib.progress import ProgressCallback
+from NASAM3DLib.worker.protocol import Message
+
+
+def machine(request: Message, progress: ProgressCallback) -> Message:
+    """Describe the computer that the worker runs on.
+
+    Parameters
+    ----------
+    request : Message
+        Without fields.
+    progress : callable
+        Progress callback.
+
+    Returns
+    -------
+    Message
+        Fields ``cores``, ``memory_bytes`` and ``free_memory_bytes`` (None where they are not
+        known), ``device`` (a sentence), ``gpu`` (None, or ``name``, ``memory_bytes`` and
+        ``free_memory_bytes``), ``engines`` (names) and ``weights`` (a list with ``name``,
+        ``title``, ``licence``, ``size_bytes`` and ``is_installed``).
+    """
+    from NASAM3DLib.reconstruct.device import choose_solver_device, describe_device
+    from NASAM3DLib.reconstruct.estimate import memory_of_machine
+    from NASAM3DLib.segment.segmenter import available_engines
+
+    progress("Looking at this machine", 0.0)
+    device = choose_solver_device("auto")
+    total, free = memory_of_machine()
+    fields = {
+        "cores": os.cpu_count(),
+        "memory_bytes": total,
+        "free_memory_bytes": free,
+        "device": describe_device(device),
+        "gpu": _gpu() if device == "cuda" else None,
+        "engines": list(available_engines()),
+        "weights": _weights(),
+    }
+    return Message("result", fields)
+
+
+def estimate(request: Message, progress: ProgressCallback) -> Message:
+    """Estimate what a reconstruction takes on this machine.
+
+    Parameters
+    ----------
+    request : Message
+        With ``n_views``, ``detector_shape`` and ``shape_kji`` as ``inspect`` gives them, and
+        ``settings`` for ``ReconstructionSettings``.
+    progress : callable
+        Progress callback.
+
+    Returns
+    -------
+    Message
+        Fields ``seconds`` (None where nothing has been measured: on a GPU, and for the published
+        field), ``peak_bytes``, ``device``, ``free_memory_bytes`` and ``fits`` (None if it is not
+        known).
+    """
+    from NASAM3DLib.reconstruct.device import choose_solver_device
+    from NASAM3DLib.reconstruct.estimate import (
+        ScanSize,
+        estimate_cost,
+        measure_speed,
+        memory_of_machine,
+    )
+    from NASAM3DLib.reconstruct.settings import ReconstructionSettings
+
+    fields = request.fields
+    size = ScanSize(
+        int(fields["n_views"]), tuple(fields["detector_shape"]), tuple(fields["shape_kji"])
+    )
+    settings = ReconstructionSettings(**fields.get("settings", {}))
+    progress("Timing this machine", 0.0)
+    device = choose_solver_device(settings.device)
+    speed = measure_speed() if device == "cpu" else 1.0
+    cost = estimate_cost(size, settings, speed=speed, device=device)
+    free = memory_of_machine()[1]
+    answer = {
+        **asdict(cost),
+        "free_memory_bytes": free,
+        "fits": None if free is None else cost.peak_bytes <= free,
+    }
+    return Message("result", answer)
+
+
+def weights(request: Message, progress: ProgressCallback) -> Message:
+    """Download weights whose licence the user has accepted.
+
+    Parameters
+    ----------
+    request : Message
+        With ``name``, ``accepted`` (must be true: the licence was shown and agreed to) and
+        optionally ``mirror``.
+    progress : callable
+        Progress callback; a cancelled download goes on where it was when it is asked for again.
+
+    Returns
+    -------
+    Message
+        Fields ``name``, ``sha256``, ``size_bytes`` and ``source``.
+    """
+    from NASAM3DLib.weights.catalogue import public_weights
+    from NASAM3DLib.weights.download import download
+    from NASAM3DLib.weights.store import WeightStore
+
+    wanted = public_weights(str(request.fields.get("name")))
+    if request.fields.get("accepted") is not True:
+        raise ValueError(
+            f"The weights {wanted.name} are downloaded only after their licence was accepted: show "
+            f"it, and ask again with accepted = true. {wanted.licence}"
+        )
+    mirror = request.fields.get("mirror") or None
+    progress("Connecting", 0.0)
+    stored = download(wanted, WeightStore(), mirror=mirror, progress=progress)
+    return Message("result", asdict(stored))
+
+
+def _weights() -> list[dict[str, Any]]:
+    """List the public weights and whether they are here."""
+    from NASAM3DLib.weights.catalogue import CATALOGUE
+    from NASAM3DLib.weights.store import WeightStore
+
+    installed = {record.name for record in WeightStore().stored()}
+    return [
+        {
+            "name": entry.name,
+            "title": entry.title,
+            "licence": entry.licence,
+            "size_bytes": entry.size_bytes,
+            "is_installed": entry.name in installed,
+        }
+        for entry in CATALOGUE.values()
+    ]
+
+
+def _gpu() -> dict[str, Any]:
+    """Describe the GPU that is used."""
+    import torch
+
+    free, total = torch.cuda.mem_get_info(0)
+    name = torch.cuda.get_device_name(0)
+    return {"name": name, "memory_bytes": total, "free_memory_bytes": free}

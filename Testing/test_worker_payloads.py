@@ -171,8 +171,9 @@ def test_the_content_decides_about_the_id() -> None:
         Volume(changed, GRID, "HU"),
         Volume(volume.array, GRID, "attenuation"),
         Volume(volume.array, shifted, "HU"),
+        Volume(volume.array, GRID, "HU", np.ones_like(volume.array)),
     ]
-    assert len({content_id(v) for v in [volume, *others]}) == 4
+    assert len({content_id(v) for v in [volume, *others]}) == 5
 
 
 def test_a_body_is_shown_in_the_soft_tissue_window_in_either_unit() -> None:

@@ -234,12 +234,14 @@ def content_id(volume: Volume) -> str:
     Returns
     -------
     str
-        Hash of voxels, grid and quantity.
+        Hash of voxels, grid, quantity and uncertainty.
     """
     digest = hashlib.blake2b(digest_size=_ID_BYTES)
     digest.update(repr((volume.grid.shape_kji, volume.quantity)).encode())
     digest.update(np.ascontiguousarray(volume.grid.ijk_to_ras).data)
     digest.update(np.ascontiguousarray(volume.array).data)
+    if volume.uncertainty is not None:
+        digest.update(np.ascontiguousarray(volume.uncertainty).data)
     return digest.hexdigest()
 
 

@@ -84,6 +84,7 @@ class User:
         """Press Apply and wait for the volume."""
         self.ui.applyButton.click()
         self.wait(lambda: self.widget.reconstruction.job is None)
+        self.rest()
         return self.parameters.inputVolume
 
     def place(self, *points: Any, positive: bool = True) -> None:
@@ -93,6 +94,16 @@ class User:
             button.click()
         for point in points:
             self.parameters.points.AddControlPoint(*(float(x) for x in point))
+        self.rest()
+
+    def press(self, key: str) -> None:
+        """Press a key such as "Ctrl+Z" in the panel, and wait for what comes of it."""
+        import qt
+        from PySide6.QtTest import QTest
+
+        self.panel.activateWindow()
+        combination = qt.QKeySequence(key)[0]
+        QTest.keyClick(self.panel, combination.key(), combination.keyboardModifiers())
         self.rest()
 
     def mask(self) -> np.ndarray:

@@ -43,7 +43,7 @@ def test_a_mouse_click_in_a_slice_gives_a_segment_there(
     np.testing.assert_allclose(centroid_ras(mask, grid.ijk_to_ras), clicked, atol=1.0)
     assert mask.sum() * grid.voxel_volume_mm3 / 1000 == pytest.approx(BALL_ML, rel=0.05)
     assert user.ui.resultLabel.text.startswith("Segment 1: 3.")
-    assert user.ui.resultLabel.text.endswith(" ml, mean 40 HU")
+    assert " ml, mean 40 ± 0 HU\nlongest diameter 20 mm, surface 9" in user.ui.resultLabel.text
 
 
 def test_the_segmentation_belongs_to_its_volume(user: User, scan_file: Path) -> None:

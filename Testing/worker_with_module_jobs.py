@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +20,56 @@ from NASAM3DLib.segment.mask import Mask
 from NASAM3DLib.worker.jobs import Session
 from NASAM3DLib.worker.payloads import pack_volume, unpack_prompts
 from NASAM3DLib.worker.protocol import Message
-from NASAM3DLib.worker.server import serve
+from NASAM3DLib.worker.reporting import ProgressReporter
+from NASAM3DLib.worker.server import JobTable, serve
 
 RADIUS_MM = 9.0
+CENTRE_RAS = (10.0, -5.0, 20.0)
 N_STEPS = 10
 STEP_S = {"standard": 0.01, "best": 0.15}
 PREDICTION_S = 0.1
 
 
 class KnownSession(Session):
-    """A session with stand-ins for the two long jobs."""
+    """A session with stand-ins for the long jobs and for what differs between machines."""
+
+    def jobs(self) -> JobTable:
+        """Give the table of jobs."""
+        return {**super().jobs(), "machine": self.machine, "estimate": self.estimate}
+
+    def machine(self, request: Message, progress: ProgressCallback) -> Message:
+        """Describe a machine without a GPU and without weights."""
+        weights = {
+            "name": "sam-med3d-turbo",
+            "title": "SAM-Med3D",
+            "licence": "For research.",
+            "size_bytes": 402_000_000,
+            "is_installed": False,
+        }
+        fields = {
+            "cores": 4,
+            "memory_bytes": 16 * 2**30,
+            "free_memory_bytes": 8 * 2**30,
+            "device": "Everything runs on the CPU.",
+            "gpu": None,
+            "engines": ["density-guided", "sam-med3d"],
+            "weights": [weights],
+        }
+        return Message("result", fields)
+
+    def estimate(self, request: Message, progress: ProgressCallback) -> Message:
+        """Take two seconds and 100 MiB for every view, four times the memory for the best."""
+        fields, best = request.fields, request.fields["settings"]["quality"] == "best"
+        peak_bytes = fields["n_views"] * 100 * 2**20 * (4 if best else 1)
+        free = 8 * 2**30
+        answer = {
+            "seconds": 2.0 * fields["n_views"],
+            "peak_bytes": peak_bytes,
+            "free_memory_bytes": free,
+            "fits": peak_bytes <= free,
+            "shape_kji": fields["shape_kji"],
+        }
+        return Message("result", answer)
 
     def inspect(self, request: Message, progress: ProgressCallback) -> Message:
         """Describe a scan; the text in the file is the number of views."""
@@ -42,18 +83,28 @@ class KnownSession(Session):
             "detector_shape": [64, 80],
             "pixel_spacing_mm": [1.5, 1.5],
             "is_parallel": False,
+            "shape_kji": [40, 48, 56],
         }
         return Message("result", fields)
 
     def reconstruct(self, request: Message, progress: ProgressCallback) -> Message:
         """Give a ball of 40 HU and radius 25 mm in air, at the pace of the quality."""
         self.inspect(request, progress)
+        settings = request.fields["settings"]
         for step in range(N_STEPS):
             progress("Iterating", step / N_STEPS)
-            time.sleep(STEP_S[request.fields["settings"]["quality"]])
-        grid = VolumeGrid.centred((40, 48, 56), (2.0, 2.0, 2.5), centre_ras=(10.0, -5.0, 20.0))
-        inside = distance_mm(grid, np.array([10.0, -5.0, 20.0])) < 25.0
+            time.sleep(STEP_S[settings["quality"]])
+            if step == N_STEPS // 2 and request.fields["previews"]:
+                assert isinstance(progress, ProgressReporter)
+                coarse = VolumeGrid.centred((10, 12, 14), (8.0, 8.0, 10.0), centre_ras=CENTRE_RAS)
+                grey = Volume(np.full((10, 12, 14), 7.0, np.float32), coarse, "HU")
+                preview = pack_volume("preview", grey, stage="first look", window=[-160.0, 240.0])
+                progress.send_preview(preview)
+        grid = VolumeGrid.centred((40, 48, 56), (2.0, 2.0, 2.5), centre_ras=CENTRE_RAS)
+        inside = distance_mm(grid, np.array(CENTRE_RAS)) < 25.0
         volume = Volume(np.where(inside, 40.0, -1000.0).astype(np.float32), grid, "HU")
+        if settings["uncertainty"]:
+            volume = replace(volume, uncertainty=np.full(inside.shape, 900.0, np.float32))
         volume = volume if request.fields["quantity"] == "HU" else volume.to_attenuation()
         return pack_volume("result", volume, report={}, window=[-160.0, 240.0])
 

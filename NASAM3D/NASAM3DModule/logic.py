@@ -2,14 +2,17 @@
 
 from pathlib import Path
 
+import slicer
+from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from NASAM3DLib.worker.clicks import ClickedSegmentation, ClickState
 from NASAM3DLib.worker.client import WorkerClient
+from NASAM3DLib.worker.job import ignore
 from NASAM3DLib.worker.protocol import Message
 from NASAM3DModule import points as pointsOf
-from NASAM3DModule.parameters import NASAM3DParameterNode
-from NASAM3DModule.segments import placeMask, referenceVolume
+from NASAM3DModule.parameters import NASAM3DParameterNode, canBeUncertain
+from NASAM3DModule.segments import isLocked, placeMask, referenceVolume, segmentOf
 from NASAM3DModule.volumes import gridOf, placeVolume, volumeKey, volumeOf
 
 
@@ -30,30 +33,77 @@ class NASAM3DLogic(ScriptedLoadableModuleLogic):
         request = Message("inspect", {"path": path})
         return self.client.submit(request, on_result=onResult, on_error=onError)
 
-    def reconstruct(self, parameters, onProgress, onEnd):
-        """Reconstruct the chosen file; ``onEnd`` gets the volume node or an exception."""
+    def describeMachine(self, onResult, onError):
+        """Ask what the background process has to compute with; ``onResult`` gets the message."""
+        return self.client.submit(Message("machine"), on_result=onResult, on_error=onError)
+
+    def settings(self, parameters) -> dict:
+        """Give the settings of the reconstruction as the background process takes them."""
+        return {
+            "method": parameters.method.value,
+            "quality": parameters.quality.value,
+            "device": parameters.device.value,
+            "uncertainty": parameters.uncertainty and canBeUncertain(parameters),
+        }
+
+    def estimate(self, parameters, scan: dict, onResult, onError):
+        """Ask for time and memory of a reconstruction; ``scan`` holds the fields of ``inspect``."""
+        fields = {
+            "n_views": min(parameters.viewCount or scan["n_views"], scan["n_views"]),
+            "detector_shape": scan["detector_shape"],
+            "shape_kji": scan["shape_kji"],
+            "settings": self.settings(parameters),
+        }
+        request = Message("estimate", fields)
+        return self.client.submit(request, on_result=onResult, on_error=onError)
+
+    def reconstruct(self, parameters, onProgress, onEnd, onPreview=None):
+        """Reconstruct the chosen file; ``onEnd`` gets the volume node or an exception.
+
+        ``onPreview`` gets messages with volumes that come before the end.
+        """
         path, outputVolume = Path(parameters.projectionsPath), parameters.outputVolume
         fields = {
             "path": str(path),
             "n_views": parameters.viewCount,
             "quantity": parameters.quantity.value,
-            "settings": {"method": parameters.method.value, "quality": parameters.quality.value},
+            "settings": self.settings(parameters),
+            "previews": onPreview is not None,
         }
         return self.client.submit(
             Message("reconstruct", fields),
             on_progress=onProgress,
+            on_preview=onPreview or ignore,
             on_result=lambda message: onEnd(placeVolume(message, outputVolume, path.stem)),
             on_error=onEnd,
         )
 
-    def leaveOtherVolume(self, parameters) -> None:
-        """Put points and segmentation aside that belong to another volume than the chosen one."""
+    def leaveWhatIsGone(self, parameters) -> None:
+        """Put aside what belongs to another volume, or to a segmentation that is gone."""
         volumeNode, points = parameters.inputVolume, parameters.points
         if points and points.GetNodeReference(pointsOf.VOLUME_REFERENCE) is not volumeNode:
             parameters.points, parameters.segmentId = None, ""
         reference = parameters.segmentation and referenceVolume(parameters.segmentation)
         if reference and volumeNode and reference is not volumeNode:
-            parameters.segmentation, parameters.segmentId = None, ""
+            parameters.segmentation, parameters.segmentId, parameters.points = None, "", None
+        if parameters.segmentId and not parameters.segmentation:
+            parameters.segmentId, parameters.points = "", None
+
+    def forgetSegment(self, parameters) -> None:
+        """Drop the points of a segment that somebody has removed: they would renew it."""
+        self.clicks.forget()
+        points, parameters.points, parameters.segmentId = parameters.points, None, ""
+        if points:
+            slicer.mrmlScene.RemoveNode(points)
+
+    def chooseSegment(self, parameters, segmentId: str) -> None:
+        """Go on with another segment and its points."""
+        isPlacing = pointsOf.isPlacing(parameters.points)
+        self.clicks.forget()
+        parameters.segmentId = segmentId
+        parameters.points = pointsOf.pointsOfSegment(parameters.segmentation, segmentId)
+        if isPlacing:
+            pointsOf.stopPlacing()
 
     def startPlacing(self, parameters, positive: bool = True) -> None:
         """Let clicks in the views place points, in a new list if there is none."""
@@ -61,29 +111,28 @@ class NASAM3DLogic(ScriptedLoadableModuleLogic):
             parameters.points = pointsOf.makePoints(parameters.inputVolume)
         pointsOf.startPlacing(parameters.points, positive)
 
-    def removeLastPoint(self, points) -> None:
-        """Take back the newest point."""
-        points.RemoveNthControlPoint(pointsOf.placedIndices(points)[-1])
-
     def startNextSegment(self, parameters) -> None:
-        """Keep the segment and begin another one with new points."""
-        parameters.segmentId = ""
-        parameters.points.RemoveAllControlPoints()
+        """Keep the segment with its points and begin another one."""
+        isPlacing = pointsOf.isPlacing(parameters.points)
+        self.clicks.forget()
+        parameters.segmentId, parameters.points = "", None
+        if isPlacing:
+            self.startPlacing(parameters)
 
     def segment(self, parameters, onResult, onError) -> bool:
-        """Segment what the points show; ``onResult`` gets name, volume_ml, mean and quantity.
+        """Segment what the points show; ``onResult`` gets the segment's figures.
 
         Returns whether a result will come; without a positive point the segment is removed
         instead. Raises ValueError if a point lies outside the volume or contradicts another.
         """
         volumeNode = parameters.inputVolume
+        if isLocked(segmentOf(parameters)):
+            raise ValueError(_("The segment is locked: unlock it to change it."))
         prompts = pointsOf.promptsOf(parameters.points, volumeNode)
         prompts.voxels(gridOf(volumeNode))
         if not len(prompts.positive_ras):
             self.clicks.forget()
-            if parameters.segmentation and parameters.segmentId:
-                parameters.segmentation.GetSegmentation().RemoveSegment(parameters.segmentId)
-            parameters.segmentId = ""
+            self.removeSegment(parameters)
             return False
         key = volumeKey(volumeNode)
 
@@ -95,3 +144,11 @@ class NASAM3DLogic(ScriptedLoadableModuleLogic):
         settings = {"density_guidance": parameters.densityGuidance}
         state = ClickState(key, lambda: volumeOf(volumeNode), prompts, settings)
         return self.clicks.update(state, on_result=onMask, on_error=onError)
+
+    def removeSegment(self, parameters) -> None:
+        """Remove the chosen segment, if there is one, and keep its points."""
+        segment, segmentId = segmentOf(parameters), parameters.segmentId
+        parameters.segmentId = ""
+        if segment:
+            pointsOf.assignPoints(parameters.points, None, "")
+            parameters.segmentation.GetSegmentation().RemoveSegment(segmentId)

@@ -22,12 +22,16 @@ class Choice(enum.Enum):
             "best": _("Best"),
             "HU": _("Hounsfield units"),
             "attenuation": _("Attenuation (1/mm)"),
+            "auto": _("Automatic"),
+            "cpu": _("CPU"),
+            "cuda": _("GPU (CUDA)"),
         }[self.value]
 
 
 Method = Choice("Method", {"TV": "tv", "FDK": "fdk", "FIELD": "field"})
 Quality = Choice("Quality", {"PREVIEW": "preview", "STANDARD": "standard", "BEST": "best"})
 Quantity = Choice("Quantity", {"HU": "HU", "ATTENUATION": "attenuation"})
+Device = Choice("Device", {"AUTO": "auto", "CPU": "cpu", "CUDA": "cuda"})
 
 
 @parameterNodeWrapper
@@ -39,9 +43,17 @@ class NASAM3DParameterNode:
     method: Method = Method.TV
     quality: Quality = Quality.STANDARD
     quantity: Quantity = Quantity.HU
+    device: Device = Device.AUTO
+    uncertainty: bool = False
+    livePreview: bool = True
     outputVolume: vtkMRMLScalarVolumeNode
     inputVolume: vtkMRMLScalarVolumeNode
     segmentation: vtkMRMLSegmentationNode
     segmentId: str = ""
     points: vtkMRMLMarkupsFiducialNode
     densityGuidance: bool = True
+
+
+def canBeUncertain(parameters) -> bool:
+    """Tell whether the chosen method and quality can give a map of uncertainty."""
+    return parameters.method != Method.FDK and parameters.quality != Quality.PREVIEW

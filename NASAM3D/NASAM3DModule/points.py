@@ -7,6 +7,7 @@ from slicer.i18n import tr as _
 from NASAM3DLib.segment.prompts import Prompts
 
 VOLUME_REFERENCE = "NASAM3D.Volume"
+SEGMENTATION_REFERENCE, SEGMENT_ATTRIBUTE = "NASAM3D.Segmentation", "NASAM3D.SegmentId"
 POSITIVE, NEGATIVE = "positive", "negative"
 POSITIVE_COLOR, NEGATIVE_COLOR = (0.2, 0.8, 0.3), (0.95, 0.25, 0.2)
 
@@ -20,6 +21,31 @@ def makePoints(volumeNode):
     points.GetDisplayNode().SetColor(*NEGATIVE_COLOR)
     points.SetNodeReferenceID(VOLUME_REFERENCE, volumeNode.GetID())
     return points
+
+
+def assignPoints(points, segmentationNode, segmentId: str) -> None:
+    """Write on a list of points which segment it made; None for the segmentation undoes that."""
+    points.SetNodeReferenceID(
+        SEGMENTATION_REFERENCE, segmentationNode.GetID() if segmentationNode else None
+    )
+    points.SetAttribute(SEGMENT_ATTRIBUTE, segmentId if segmentationNode else None)
+
+
+def pointsOfSegment(segmentationNode, segmentId: str):
+    """Find the list of points that made a segment; None if it was made otherwise."""
+    for points in slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode"):
+        owner = points.GetNodeReference(SEGMENTATION_REFERENCE)
+        if owner is segmentationNode and points.GetAttribute(SEGMENT_ATTRIBUTE) == segmentId:
+            return points
+    return None
+
+
+def showOnly(points) -> None:
+    """Hide the lists of the other segments."""
+    for node in slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode"):
+        isOurs = node.GetNodeReferenceID(VOLUME_REFERENCE) and node.GetDisplayNode()
+        if isOurs and node.GetDisplayVisibility() != (node is points):
+            node.SetDisplayVisibility(node is points)
 
 
 def startPlacing(points, positive: bool) -> None:

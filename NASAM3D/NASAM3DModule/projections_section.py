@@ -8,11 +8,13 @@ from slicer.i18n import tr as _
 class ProjectionsSection:
     """Choice of a scan and what is in it.
 
-    ``job`` is the running look into the file, None while there is none.
+    ``job`` is the running look into the file, None while there is none; ``scan`` is what the last
+    one found, None while the file is not known to be of use.
     """
 
     def __init__(self, widget) -> None:
         self.widget, self.ui, self.job = widget, widget.ui, None
+        self.scan = None
         self.ui.pathLineEdit.connect("currentPathChanged(QString)", self.onPathChanged)
 
     def update(self) -> None:
@@ -30,7 +32,7 @@ class ProjectionsSection:
             parameters.projectionsPath = path
         if self.job:
             self.job.cancel()
-        self.job = None
+        self.job = self.scan = None
         if not path or not Path(path).exists():
             self.ui.summaryLabel.text = _("There is no such file.") if path else _("Choose a file.")
             return
@@ -40,13 +42,14 @@ class ProjectionsSection:
 
     def onInspected(self, message) -> None:
         """Sum the scan up."""
-        self.job = None
+        self.job, self.scan = None, message.fields
         # CTK announces every step of adding to the history as a new path.
         self.ui.pathLineEdit.blockSignals(True)
         self.ui.pathLineEdit.addCurrentPathToHistory()
         self.ui.pathLineEdit.blockSignals(False)
         self.ui.summaryLabel.text = message.fields["summary"].replace(", ", "\n")
         self.ui.viewsSpinBox.maximum = message.fields["n_views"]
+        self.widget.updateGui()
 
     def onError(self, error) -> None:
         """Say that the file is of no use, and why."""

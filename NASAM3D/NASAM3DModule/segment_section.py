@@ -5,8 +5,10 @@ import slicer
 from slicer.i18n import tr as _
 
 from NASAM3DModule import points as pointsOf
+from NASAM3DModule.history import PointHistory
 from NASAM3DModule.packages import ensurePackages
-from NASAM3DModule.texts import resultText
+from NASAM3DModule.segments import isLocked, segmentOf
+from NASAM3DModule.segments_list import SegmentsList
 
 
 class SegmentSection:
@@ -14,30 +16,60 @@ class SegmentSection:
 
     def __init__(self, widget) -> None:
         self.widget, self.ui = widget, widget.ui
-        self._points, self._positive = None, True
+        self._points, self._positive, self._willLook = None, True, False
+        self._histories = {}
+        self.segments = SegmentsList(widget)
         self.ui.densityCheckBox.connect("toggled(bool)", self.onPointsEvent)
         for button, onClicked in (
             (self.ui.positiveButton, lambda on: self.onPlace(True, on)),
             (self.ui.negativeButton, lambda on: self.onPlace(False, on)),
-            (self.ui.undoButton, lambda: self.widget.logic.removeLastPoint(self._points)),
+            (self.ui.undoButton, self.onUndo),
+            (self.ui.redoButton, self.onRedo),
             (self.ui.newSegmentButton, self.onNextSegment),
         ):
             button.connect("clicked(bool)", onClicked)
+
+    def keys(self) -> dict:
+        """Give the keys of this section and what they do."""
+        return {
+            "Ctrl+Z": self.onUndo,
+            "Ctrl+Y": self.onRedo,
+            "T": self.onToggle,
+            "E": self.onNextSegment,
+        }
 
     def update(self) -> None:
         """Follow the chosen points and offer what can be done now."""
         parameters = self.widget.parameters
         self._follow(parameters.points if parameters else None)
+        self.segments.update()
         hasVolume = bool(parameters and parameters.inputVolume)
-        placing = hasVolume and pointsOf.isPlacing(self._points)
+        isOpen = hasVolume and not isLocked(segmentOf(parameters))
+        placing = isOpen and pointsOf.isPlacing(self._points)
         for button, positive in ((self.ui.positiveButton, True), (self.ui.negativeButton, False)):
-            button.enabled = hasVolume
+            button.enabled = isOpen
             button.checked = placing and self._positive == positive
+        history = self.history()
+        self.ui.undoButton.enabled = bool(isOpen and history and history.canUndo)
+        self.ui.redoButton.enabled = bool(isOpen and history and history.canRedo)
         hasPoints = bool(self._points and pointsOf.placedIndices(self._points))
-        self.ui.undoButton.enabled = self.ui.newSegmentButton.enabled = hasPoints
+        self.ui.newSegmentButton.enabled = hasPoints or segmentOf(parameters) is not None
+        if not isOpen and pointsOf.isPlacing(self._points):
+            pointsOf.stopPlacing()
+
+    def forget(self) -> None:
+        """Forget what belongs to a scene that is closed."""
+        self._histories = {}
+
+    def history(self):
+        """Give the history of the chosen points; None while there are none."""
+        return self._histories.get(self._points.GetID()) if self._points else None
 
     def onPlace(self, positive: bool, start: bool) -> None:
         """Let clicks in the views place points, or stop that."""
+        if self._points:
+            # What was clicked just now was meant as it was.
+            pointsOf.markNewPoints(self._points, self._positive)
         self._positive = positive
         if start:
             with slicer.util.tryWithErrorDisplay(_("Points cannot be placed.")):
@@ -47,40 +79,63 @@ class SegmentSection:
             pointsOf.stopPlacing()
         self.widget.updateGui()
 
+    def onToggle(self) -> None:
+        """Place points of the other kind; begin with those inside."""
+        if self.ui.positiveButton.enabled:
+            positive = not (pointsOf.isPlacing(self._points) and self._positive)
+            self.onPlace(positive, True)
+
+    def onUndo(self) -> None:
+        """Take back the last point, move or removal, with what it changed."""
+        if self.ui.undoButton.enabled:
+            self.history().undo(self._points)
+            self.onPointsEvent()
+
+    def onRedo(self) -> None:
+        """Do again what was taken back."""
+        if self.ui.redoButton.enabled:
+            self.history().redo(self._points)
+            self.onPointsEvent()
+
     def onNextSegment(self) -> None:
         """Begin another segment."""
-        self.widget.logic.startNextSegment(self.widget.parameters)
+        if self.ui.newSegmentButton.enabled:
+            self._positive = True
+            self.widget.logic.startNextSegment(self.widget.parameters)
+            self.widget.showStatus("")
+            self.widget.updateGui()
 
     def onPointsEvent(self, caller=None, event=None) -> None:
         """Segment again, soon."""
         # A view is still busy with the point, which may have to be removed: wait until it is done.
-        qt.QTimer.singleShot(0, self.onPointsChanged)
+        if not self._willLook:
+            self._willLook = True
+            qt.QTimer.singleShot(0, self.onPointsChanged)
 
     def onPointsChanged(self, *unused) -> None:
-        """Mark new points, refuse the last one if it cannot be served, and segment again."""
-        parameters, logic = self.widget.parameters, self.widget.logic
-        if not (parameters and self._points):
+        """Mark new points, take back what cannot be served, and segment again."""
+        self._willLook = False
+        parameters, history = self.widget.parameters, self.history()
+        if not (parameters and history):
             return
-        hasNew = pointsOf.markNewPoints(self._points, self._positive)
+        pointsOf.markNewPoints(self._points, self._positive)
         try:
-            willCome = logic.segment(parameters, self.showResult, self.widget.showError)
+            willCome = self.widget.logic.segment(parameters, self.onMask, self.widget.showError)
         except ValueError as error:
-            if hasNew:
-                logic.removeLastPoint(self._points)
             self.widget.showStatus(str(error))
-            slicer.util.errorDisplay(str(error))
+            if history.restore(self._points):
+                slicer.util.errorDisplay(str(error))
         else:
+            history.record(self._points)
             if willCome:
                 self.widget.showStatus(_("Segmenting…"))
                 self.widget.startPolling()
-            elif not pointsOf.placedIndices(self._points):
-                self.showResult(None)
         self.widget.updateGui()
 
-    def showResult(self, result) -> None:
-        """Show the figures of the newest segment; None where there is none."""
+    def onMask(self, figures) -> None:
+        """Show the figures of the new mask."""
         self.widget.showStatus("")
-        self.ui.resultLabel.text = resultText(result) if result else _("No segment yet.")
+        self.widget.updateGui()
 
     def _follow(self, points) -> None:
         """Observe these points instead of those before."""
@@ -93,3 +148,6 @@ class SegmentSection:
                 change(node, node.PointRemovedEvent, self.onPointsEvent)
                 change(node, node.PointEndInteractionEvent, self.onPointsEvent)
         self._points = points
+        if points:
+            self._histories.setdefault(points.GetID(), PointHistory(points))
+            pointsOf.showOnly(points)

@@ -1,11 +1,25 @@
 """Segmentation nodes: where they belong, and masks that become segments."""
 
+import json
+
 import slicer
+import vtk
 from slicer.i18n import tr as _
 
 from NASAM3DLib.worker.payloads import unpack_mask
+from NASAM3DModule import points as pointsOf
 from NASAM3DModule.volumes import quantityOf
 
+FIGURES_TAG = "NASAM3D.Figures"
+FIGURES = (
+    "n_voxels",
+    "volume_ml",
+    "mean",
+    "spread",
+    "longest_diameter_mm",
+    "surface_cm2",
+    "unsure_part",
+)
 COLORS = ((0.9, 0.65, 0.1), (0.2, 0.65, 0.95), (0.85, 0.35, 0.75), (0.45, 0.8, 0.35))
 
 
@@ -28,22 +42,70 @@ def referenceVolume(segmentationNode):
     return segmentationNode.GetNodeReference(role)
 
 
+def segmentOf(parameters):
+    """Give the chosen segment; None if there is none or it is gone."""
+    if not (parameters and parameters.segmentation and parameters.segmentId):
+        return None
+    return parameters.segmentation.GetSegmentation().GetSegment(parameters.segmentId)
+
+
+def isLocked(segment) -> bool:
+    """Tell whether a segment is finished: Slicer's own mark, which the Segment Editor shows too."""
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    return segment is not None and logic.GetSegmentStatus(segment) == logic.Completed
+
+
+def setLocked(segment, locked: bool) -> None:
+    """Mark a segment as finished or as being worked on."""
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    logic.SetSegmentStatus(segment, logic.Completed if locked else logic.InProgress)
+
+
 def placeMask(parameters, volumeNode, message) -> dict:
     """Put a mask into the chosen segment, made if there is none; give its figures."""
     if not parameters.segmentation:
         parameters.segmentation = addSegmentation(volumeNode)
     segmentationNode = parameters.segmentation
-    segmentation = segmentationNode.GetSegmentation()
-    isNew = not (parameters.segmentId and segmentation.GetSegment(parameters.segmentId))
+    isNew = segmentOf(parameters) is None
     if isNew:
-        count = segmentation.GetNumberOfSegments()
-        name, color = _("Segment {n}").format(n=count + 1), COLORS[count % len(COLORS)]
-        parameters.segmentId = segmentation.AddEmptySegment("", name, color)
+        addSegment(parameters)
     slicer.util.updateSegmentBinaryLabelmapFromArray(
         unpack_mask(message), segmentationNode, parameters.segmentId, volumeNode
     )
+    figures = {key: message.fields.get(key) for key in FIGURES}
+    figures["quantity"] = quantityOf(volumeNode)
+    segmentOf(parameters).SetTag(FIGURES_TAG, json.dumps(figures))
     segmentationNode.CreateClosedSurfaceRepresentation()
     if isNew and slicer.app.layoutManager():
         slicer.app.layoutManager().resetThreeDViews()
-    name = segmentation.GetSegment(parameters.segmentId).GetName()
-    return {"name": name, "quantity": quantityOf(volumeNode), **message.fields}
+    return figures
+
+
+def figuresOf(segmentationNode, segmentId: str):
+    """Give the figures that were measured on a segment; None if it has been changed since."""
+    text = vtk.mutable("")
+    segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
+    if segment is None or not segment.GetTag(FIGURES_TAG, text):
+        return None
+    figures = json.loads(str(text))
+    array = slicer.util.arrayFromSegmentInternalBinaryLabelmap(segmentationNode, segmentId)
+    if array is None:
+        return None
+    count = int((array == segment.GetLabelValue()).sum())
+    return figures if count == figures["n_voxels"] else None
+
+
+def addSegment(parameters) -> None:
+    """Add an empty segment, choose it, and let it own the points."""
+    segmentation = parameters.segmentation.GetSegmentation()
+    names = {
+        segmentation.GetNthSegment(n).GetName() for n in range(segmentation.GetNumberOfSegments())
+    }
+    number = 1
+    while _("Segment {n}").format(n=number) in names:
+        number += 1
+    name, color = _("Segment {n}").format(n=number), COLORS[(number - 1) % len(COLORS)]
+    segmentId = segmentation.AddEmptySegment("", name, color)
+    setLocked(segmentation.GetSegment(segmentId), False)
+    pointsOf.assignPoints(parameters.points, parameters.segmentation, segmentId)
+    parameters.segmentId = segmentId

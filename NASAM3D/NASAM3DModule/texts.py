@@ -4,6 +4,9 @@ from slicer.i18n import tr as _
 
 from NASAM3DModule.parameters import Quantity
 
+UNSURE_PART = 0.25
+"""Part of a boundary that may be unsure before the user is told."""
+
 
 def progressText(progress) -> str:
     """Say what is being done and how long it still takes."""
@@ -20,8 +23,30 @@ def durationText(seconds: float) -> str:
     return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
 
 
-def resultText(result: dict) -> str:
-    """Give a segment's name and figures."""
-    if result["quantity"] == Quantity.HU.value:
-        return _("{name}: {volume_ml:.2f} ml, mean {mean:.0f} HU").format(**result)
-    return _("{name}: {volume_ml:.2f} ml, mean {mean:.4f} /mm").format(**result)
+def resultText(name: str, figures: dict) -> str:
+    """Give a segment's name and figures, a line for what belongs together."""
+    unit = "HU" if figures["quantity"] == Quantity.HU.value else "/mm"
+    digits = ".0f" if unit == "HU" else ".4f"
+    mean, spread = (format(figures[key], digits) for key in ("mean", "spread"))
+    return _(
+        "{name}: {volume_ml:.2f} ml, mean {meanValue} ± {spreadValue} {unit}\n"
+        "longest diameter {longest_diameter_mm:.0f} mm, surface {surface_cm2:.1f} cm²"
+    ).format(name=name, meanValue=mean, spreadValue=spread, unit=unit, **figures)
+
+
+def warningText(figures: dict) -> str:
+    """Say where the figures should not be trusted; empty if nothing speaks against them."""
+    unsure = figures.get("unsure_part")
+    if unsure is None or unsure < UNSURE_PART:
+        return ""
+    return _(
+        "{percent:.0f} % of the boundary lies where the reconstruction is unsure of it: look at "
+        "the map of uncertainty, and use more views or a better quality."
+    ).format(percent=100 * unsure)
+
+
+def memoryText(n_bytes: float) -> str:
+    """Give an amount of memory."""
+    if n_bytes < 2**30:
+        return f"{n_bytes / 2**20:.0f} MiB"
+    return f"{n_bytes / 2**30:.1f} GiB"

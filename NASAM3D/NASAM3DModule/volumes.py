@@ -2,6 +2,7 @@
 
 import slicer
 import vtk
+from slicer.i18n import tr as _
 
 from NASAM3DLib.reconstruct.volume import Volume
 from NASAM3DLib.scan.grid import VolumeGrid
@@ -9,6 +10,7 @@ from NASAM3DLib.worker.payloads import unpack_volume
 from NASAM3DModule.parameters import Quantity
 
 QUANTITY_ATTRIBUTE = "NASAM3D.Quantity"
+UNCERTAINTY_REFERENCE = "NASAM3D.Uncertainty"
 
 
 def placeVolume(message, volumeNode, name: str):
@@ -17,14 +19,57 @@ def placeVolume(message, volumeNode, name: str):
     if volumeNode is None or not slicer.mrmlScene.IsNodePresent(volumeNode):
         name = slicer.mrmlScene.GenerateUniqueName(name)
         volumeNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
-    slicer.util.updateVolumeFromArray(volumeNode, volume.array)
-    volumeNode.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(volume.grid.ijk_to_ras))
+    fill(volumeNode, volume.array, volume.grid)
     volumeNode.SetAttribute(QUANTITY_ATTRIBUTE, volume.quantity)
     volumeNode.SetDescription(message.fields["report"].get("why"))
-    volumeNode.CreateDefaultDisplayNodes()
-    volumeNode.GetDisplayNode().SetAutoWindowLevel(False)
-    volumeNode.GetDisplayNode().SetWindowLevelMinMax(*message.fields["window"])
+    setWindow(volumeNode, message.fields["window"])
+    placeUncertainty(volumeNode, volume)
     return volumeNode
+
+
+def placeUncertainty(volumeNode, volume) -> None:
+    """Keep the map of uncertainty beside its volume, and none where the volume has none."""
+    mapNode = volumeNode.GetNodeReference(UNCERTAINTY_REFERENCE)
+    if volume.uncertainty is None:
+        if mapNode:
+            slicer.mrmlScene.RemoveNode(mapNode)
+        return
+    if mapNode is None:
+        name = _("{volume} uncertainty").format(volume=volumeNode.GetName())
+        mapNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+        volumeNode.SetNodeReferenceID(UNCERTAINTY_REFERENCE, mapNode.GetID())
+    fill(mapNode, volume.uncertainty, volume.grid)
+    mapNode.SetAttribute(QUANTITY_ATTRIBUTE, volume.quantity)
+    mapNode.CreateDefaultDisplayNodes()
+
+
+def showPreview(message, previewNode):
+    """Put a volume that is not finished into a node of its own, which no list of nodes shows."""
+    volume = unpack_volume(message)
+    if previewNode is None or not slicer.mrmlScene.IsNodePresent(previewNode):
+        previewNode = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScalarVolumeNode")
+        previewNode.UnRegister(None)
+        previewNode.SetName(_("Preview"))
+        previewNode.SetHideFromEditors(True)
+        previewNode.SetSaveWithScene(False)
+        slicer.mrmlScene.AddNode(previewNode)
+    fill(previewNode, volume.array, volume.grid)
+    setWindow(previewNode, message.fields["window"])
+    return previewNode
+
+
+def fill(volumeNode, array, grid) -> None:
+    """Give a node its voxels and their place."""
+    slicer.util.updateVolumeFromArray(volumeNode, array)
+    volumeNode.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(grid.ijk_to_ras))
+
+
+def setWindow(volumeNode, window) -> None:
+    """Show a volume with these grey levels."""
+    volumeNode.CreateDefaultDisplayNodes()
+    displayNode = volumeNode.GetDisplayNode()
+    displayNode.SetAutoWindowLevel(False)
+    displayNode.SetWindowLevelMinMax(*window)
 
 
 def gridOf(volumeNode) -> VolumeGrid:
@@ -48,6 +93,11 @@ def volumeKey(volumeNode) -> tuple:
 
 
 def volumeOf(volumeNode) -> Volume:
-    """Copy a volume node for the background process."""
+    """Copy a volume node, with its map of uncertainty if it has one, for the background process."""
     array = slicer.util.arrayFromVolume(volumeNode).astype("float32")
-    return Volume(array, gridOf(volumeNode), quantityOf(volumeNode))
+    mapNode = volumeNode.GetNodeReference(UNCERTAINTY_REFERENCE)
+    uncertainty = None
+    if mapNode and mapNode.GetImageData():
+        values = slicer.util.arrayFromVolume(mapNode)
+        uncertainty = values.astype("float32") if values.shape == array.shape else None
+    return Volume(array, gridOf(volumeNode), quantityOf(volumeNode), uncertainty)

@@ -14,7 +14,9 @@ from NASAM3DModule.logic import NASAM3DLogic
 from NASAM3DModule.paths import resourceFile
 from NASAM3DModule.projections_section import ProjectionsSection
 from NASAM3DModule.reconstruct_section import ReconstructSection
+from NASAM3DModule.results_section import ResultsSection
 from NASAM3DModule.segment_section import SegmentSection
+from NASAM3DModule.shortcuts import Shortcuts
 
 POLL_MS = 50
 OWN_PACKAGES = ("NASAM3DLib", "NASAM3DModule")
@@ -48,29 +50,35 @@ class NASAM3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.projections = ProjectionsSection(self)
         self.reconstruction = ReconstructSection(self)
         self.segmentation = SegmentSection(self)
-        self.sections = (self.projections, self.reconstruction, self.segmentation)
+        self.results = ResultsSection(self)
+        self.sections = (self.projections, self.reconstruction, self.segmentation, self.results)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(scene, scene.EndImportEvent, self.updateGui)
         self.addObserver(scene, scene.NodeRemovedEvent, self.updateGui)
         interaction = slicer.app.applicationLogic().GetInteractionNode()
         self.addObserver(interaction, interaction.InteractionModeChangedEvent, self.updateGui)
+        self.shortcuts = Shortcuts(panel, self.segmentation.keys())
         self.initializeParameterNode()
 
     def cleanup(self) -> None:
         """End everything that the panel has started; Slicer calls this at the end."""
         if self.logic:
             self._timer.stop()
+            self.shortcuts.remove()
             self.setParameterNode(None)
             self.logic.client.close()
         self.removeObservers()
 
     def enter(self) -> None:
         """Show the scene's parameters; Slicer calls this when the module is chosen."""
+        self.shortcuts.install()
         self.initializeParameterNode()
 
     def exit(self) -> None:
         """Leave the views alone; Slicer calls this when another module is chosen."""
+        self.shortcuts.remove()
         pointsOf.stopPlacing()
         self.setParameterNode(None)
 
@@ -85,7 +93,7 @@ class NASAM3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic.clicks.forget()
         self.logic.client.cancel_all()
         self.setParameterNode(None)
-        self.segmentation.showResult(None)
+        self.segmentation.forget()
 
     def onSceneEndClose(self, caller, event) -> None:
         """Begin anew in the empty scene."""
@@ -112,8 +120,9 @@ class NASAM3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def updateGui(self, caller=None, event=None) -> None:
         """Bring every section up to date."""
-        if self.parameters:
-            self.logic.leaveOtherVolume(self.parameters)
+        # A scene that is being read lacks nodes that are still to come.
+        if self.parameters and not slicer.mrmlScene.IsBatchProcessing():
+            self.logic.leaveWhatIsGone(self.parameters)
         for section in self.sections:
             section.update()
 

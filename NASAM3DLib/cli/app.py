@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from NASAM3DLib import __version__
 from NASAM3DLib.cli import (
+    benchmark,
     demo,
     evaluate,
     info,
@@ -72,5 +73,5 @@ def common(
     """Take the options that stand before the verb."""
 
 
-for _module in (simulate, reconstruct, segment, evaluate, demo, weights, train, info):
+for _module in (simulate, reconstruct, segment, evaluate, demo, weights, train, benchmark, info):
     app.command(_module.NAME, help=_module.HELP)(_module.run)

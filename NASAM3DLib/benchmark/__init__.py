@@ -1,0 +1,1 @@
+"""Benchmarks over many cases: what is segmented, by which methods, and how well."""

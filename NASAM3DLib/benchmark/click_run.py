@@ -1,0 +1,129 @@
+"""Simulated users click on every target, view by view and method by method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from NASAM3DLib.benchmark.click_task import ClickSettings, Shown, View, measure, prepare
+from NASAM3DLib.benchmark.journal import Row, RowKey
+from NASAM3DLib.benchmark.methods.protocol import Method
+from NASAM3DLib.benchmark.methods.registry import all_methods
+from NASAM3DLib.benchmark.pool import mapped
+from NASAM3DLib.benchmark.sources import Source
+from NASAM3DLib.progress import ProgressCallback, no_progress, sub_progress
+
+PREPARING = 0.2
+"""Share of the work that goes into reading cases and reconstructing them."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All that a run has to tell.
+
+    Parameters
+    ----------
+    rows : tuple of Row
+        What was measured, failures among them, in a fixed order.
+    not_run : tuple of tuple of str
+        Methods that cannot run here, and why.
+    left_out : tuple of str
+        Objects that are no targets, and why.
+    failed_views : tuple of str
+        Views that could not be made, and why.
+    """
+
+    rows: tuple[Row, ...]
+    not_run: tuple[tuple[str, str], ...]
+    left_out: tuple[str, ...]
+    failed_views: tuple[str, ...]
+
+
+def run_clicks(
+    sources: Sequence[Source],
+    settings: ClickSettings,
+    *,
+    workers: int = 1,
+    progress: ProgressCallback = no_progress,
+) -> Outcome:
+    """Measure what is not in the journal yet.
+
+    Parameters
+    ----------
+    sources : sequence of Source
+        The cases.
+    settings : ClickSettings
+        Views, methods, clicks.
+    workers : int
+        Processes at once; 1 works in this one.
+    progress : callable
+        Told how far the work is; may raise to cancel, which loses nothing that was measured.
+
+    Returns
+    -------
+    Outcome
+        Of all that was asked for, measured now or before.
+
+    Raises
+    ------
+    ValueError
+        If a method is unknown, two cases have one name, or nothing is to be measured.
+    """
+    methods, not_run = _methods(settings)
+    names = [source.name for source in sources]
+    if len(set(names)) != len(names) or not names:
+        raise ValueError(f"A benchmark needs cases, each with its own name, got {names}.")
+    part = sub_progress(progress, 0.0, PREPARING)
+    shown = _shown(sources, settings, workers, part)
+    identities = {method.name: method.identity() for method in methods}
+    tasks = [
+        (settings, one.view, replace(blank, method=name, identity=identity))
+        for one in shown
+        for blank in one.blanks
+        for name, identity in identities.items()
+    ]
+    journal = settings.journal
+    known = journal.rows()
+    left = [task for task in tasks if _unmeasured(known, task[2].key)]
+    part = sub_progress(progress, PREPARING, 1.0)
+    for done, (row, _) in enumerate(mapped(measure, left, workers=workers), start=1):
+        journal.append(row)
+        known[row.key] = row
+        part(f"{row.method} on {row.title}, {row.view}", done / len(left))
+    return Outcome(
+        tuple(known[task[2].key] for task in tasks),
+        tuple(not_run),
+        tuple(dict.fromkeys(reason for one in shown for reason in one.left_out)),
+        tuple(f"{one.view}: {one.error}" for one in shown if one.error),
+    )
+
+
+def _shown(
+    sources: Sequence[Source], settings: ClickSettings, workers: int, progress: ProgressCallback
+) -> list[Shown]:
+    """Make all views, those of one case after each other."""
+    tasks = [(settings, View(source, n)) for source in sources for n in settings.views]
+    shown = []
+    for done, (one, _) in enumerate(mapped(prepare, tasks, workers=workers), start=1):
+        progress("preparing views", done / len(tasks))
+        shown.append(one)
+    return shown
+
+
+def _methods(settings: ClickSettings) -> tuple[list[Method], list[tuple[str, str]]]:
+    """Separate the methods that can run from those that cannot."""
+    known = all_methods(settings.method_files)
+    unknown = [name for name in settings.methods if name not in known]
+    if unknown:
+        raise ValueError(f"There is no method {unknown[0]!r}: choose from {', '.join(known)}.")
+    wanted = [known[name] for name in settings.methods or known]
+    reasons = {method.name: method.missing() for method in wanted}
+    return (
+        [method for method in wanted if not reasons[method.name]],
+        [(name, reason) for name, reason in reasons.items() if reason],
+    )
+
+
+def _unmeasured(known: dict[RowKey, Row], key: RowKey) -> bool:
+    """Tell whether a row is missing or failed the last time."""
+    return key not in known or bool(known[key].error)

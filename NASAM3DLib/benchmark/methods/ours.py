@@ -1,0 +1,83 @@
+"""The engines of this library."""
+
+from __future__ import annotations
+
+import NASAM3DLib
+from NASAM3DLib.benchmark.methods.protocol import Method, code_digest, package_missing
+from NASAM3DLib.evaluate.clicks import Segmenter
+from NASAM3DLib.segment.segmenter import SegmentationSettings, make_segmenter
+
+
+def _make(name: str, *, guided: bool = True) -> Segmenter:
+    return make_segmenter(name, SegmentationSettings(density_guidance=guided))
+
+
+def _density_guided_identity() -> str:
+    return f"{NASAM3DLib.__version__}, code {code_digest('segment')}"
+
+
+def _label_free_missing() -> str:
+    from NASAM3DLib.segment.labelfree.location import default_path
+
+    if not default_path().is_file():
+        return "its weights are not installed"
+    return package_missing("torch")
+
+
+def _label_free_identity() -> str:
+    from NASAM3DLib.segment.labelfree.location import default_path
+    from NASAM3DLib.weights.store import sha256_of
+
+    code = code_digest("segment", "segment/labelfree")
+    return f"{NASAM3DLib.__version__}, code {code}, weights {sha256_of(default_path())[:8]}"
+
+
+def _sam_missing() -> str:
+    from NASAM3DLib.weights.store import WeightStore
+
+    try:
+        WeightStore().find()
+    except FileNotFoundError:
+        return "no weights are installed"
+    return package_missing("torch")
+
+
+def _sam_identity() -> str:
+    from NASAM3DLib.weights.store import WeightStore
+
+    code = code_digest("segment", "segment/sam_med3d")
+    return f"{NASAM3DLib.__version__}, code {code}, weights {WeightStore().preferred()}"
+
+
+METHODS = (
+    Method(
+        "density-guided",
+        "ours",
+        "density-geodesic attention as the prior of a random walker; no training",
+        lambda: _make("density-guided"),
+        identity=_density_guided_identity,
+    ),
+    Method(
+        "label-free",
+        "ours",
+        "the network that was trained on generated volumes only",
+        lambda: _make("label-free"),
+        _label_free_missing,
+        _label_free_identity,
+    ),
+    Method(
+        "sam-med3d",
+        "ours",
+        "SAM-Med3D with the installed weights, guided by density",
+        lambda: _make("sam-med3d"),
+        _sam_missing,
+        _sam_identity,
+    ),
+    Method(
+        "unguided",
+        "ours",
+        "the engine density-guided with its density guidance off: a plain random walker",
+        lambda: _make("density-guided", guided=False),
+        identity=_density_guided_identity,
+    ),
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,16 +27,17 @@ GRID = VolumeGrid.centred((30, 30, 30), 2.0)
 class Clicker:
     """A user with one volume and any number of clicks."""
 
-    def __init__(self) -> None:
-        self.client = WorkerClient(SCRIPT)
+    def __init__(self, *arguments: str) -> None:
+        self.client = WorkerClient([*SCRIPT, *arguments])
         self.clicks = ClickedSegmentation(self.client)
         self.volume = Volume(np.zeros(GRID.shape_kji, np.float32), GRID, "HU")
+        self.make_volume: Callable[[], Volume] | None = None
         self.n_volumes_sent = 0
         self.answers: list[Message | WorkerError] = []
 
-    def read_volume(self) -> Volume:
+    def read_volume(self) -> Volume | Callable[[], Volume]:
         self.n_volumes_sent += 1
-        return self.volume
+        return self.make_volume or self.volume
 
     def click(self, *points: tuple[float, float, float], key: str = "a", **settings: bool) -> bool:
         prompts = Prompts(np.array(points, dtype=float), np.ones(len(points), dtype=np.int8))
@@ -156,3 +158,78 @@ def test_a_volume_that_cannot_be_read_is_an_error(clicker: Clicker) -> None:
     assert "NaN or infinite" in str(error)
     assert clicker.click(POINTS[0])
     assert len(clicker.wait()) == 1
+
+
+def test_a_volume_that_was_clicked_on_before_is_not_sent_again(clicker: Clicker) -> None:
+    for key in ("a", "b", "a", "b"):
+        clicker.volume = Volume(np.full(GRID.shape_kji, ord(key), np.float32), GRID, "HU")
+        assert clicker.click(POINTS[0], key=key)
+        (answer,) = clicker.wait()
+        assert isinstance(answer, Message)
+        assert answer.fields["mean"] == ord(key)
+    assert clicker.n_volumes_sent == 2
+
+
+def test_what_the_worker_let_go_of_is_sent_again_without_a_word() -> None:
+    clicker = Clicker("--idle-s", "0.3")
+    clicker.click(POINTS[0])
+    clicker.wait()
+    time.sleep(0.8)
+    clicker.click(*POINTS[:2])
+    assert [n_points(answer) for answer in clicker.wait()] == [2]
+    assert clicker.n_volumes_sent == 2
+    assert clicker.client.generation == 0
+    clicker.client.close()
+
+
+def test_a_worker_that_keeps_nothing_is_not_asked_for_ever() -> None:
+    clicker = Clicker("--forgetful")
+    clicker.click(POINTS[0])
+    (error,) = clicker.wait()
+    assert isinstance(error, WorkerError)
+    assert error.kind == "gone"
+    assert clicker.n_volumes_sent == 1
+    clicker.client.close()
+
+
+def test_a_volume_may_be_made_in_another_thread(clicker: Clicker) -> None:
+    threads: list[int] = []
+
+    def make() -> Volume:
+        threads.append(threading.get_ident())
+        return clicker.volume
+
+    clicker.make_volume = make
+    clicker.click(POINTS[0])
+    assert [n_points(answer) for answer in clicker.wait()] == [1]
+    assert len(threads) == 1
+    assert threads[0] != threading.get_ident()
+
+
+def test_a_volume_that_cannot_be_made_is_an_error_and_the_worker_lives(clicker: Clicker) -> None:
+    clicker.make_volume = lambda: Volume(np.full(GRID.shape_kji, np.inf, np.float32), GRID, "HU")
+    clicker.click(POINTS[0])
+    (error,) = clicker.wait()
+    assert isinstance(error, WorkerError)
+    assert (error.kind, clicker.client.generation) == ("input", 0)
+    assert "NaN or infinite" in str(error)
+    clicker.make_volume = None
+    assert clicker.click(POINTS[0])
+    assert [n_points(answer) for answer in clicker.wait()] == [1]
+
+
+def test_a_volume_that_was_sent_ahead_is_there_at_the_first_click(clicker: Clicker) -> None:
+    clicker.clicks.prepare("a", clicker.read_volume)
+    assert clicker.wait() == []
+    clicker.clicks.prepare("a", clicker.read_volume)
+    clicker.click(POINTS[0])
+    assert [n_points(answer) for answer in clicker.wait()] == [1]
+    assert clicker.n_volumes_sent == 1
+
+
+def test_a_click_while_the_volume_is_sent_ahead_waits_for_it(clicker: Clicker) -> None:
+    clicker.clicks.prepare("a", clicker.read_volume)
+    assert clicker.click(POINTS[0])
+    clicker.clicks.prepare("b", clicker.read_volume)
+    assert [n_points(answer) for answer in clicker.wait()] == [1]
+    assert clicker.n_volumes_sent == 1

@@ -17,10 +17,12 @@ from NASAM3DLib.segment.prompts import Prompts
 from NASAM3DLib.worker.jobs import Session, display_window
 from NASAM3DLib.worker.payloads import (
     content_id,
+    pack_attention,
     pack_mask,
     pack_projections,
     pack_prompts,
     pack_volume,
+    receive_volume,
     unpack_mask,
     unpack_projections,
     unpack_prompts,
@@ -103,6 +105,19 @@ def test_a_volume_travels_with_grid_quantity_and_uncertainty() -> None:
     assert (got.quantity, message.fields["report"]) == ("attenuation", {"method": "tv"})
 
 
+def test_a_result_is_received_without_looking_at_its_voxels() -> None:
+    volume = a_volume("attenuation")
+    message = travelled(pack_volume("result", volume))
+    message.arrays["volume"][0, 0, 0] = np.nan
+    got = receive_volume(message)
+    assert got.array is message.arrays["volume"]
+    assert got.uncertainty is message.arrays["uncertainty"]
+    assert (got.quantity, got.grid.same_as(GRID)) == ("attenuation", True)
+    message.fields["grid"]["shape_kji"] = [4, 5, 7]
+    with pytest.raises(ValueError, match=r"the shape \(4, 5, 7\), got \(4, 5, 6\)"):
+        receive_volume(message)
+
+
 @pytest.mark.parametrize("box", [None, np.array([[0.0, 0, 0], [1, 2, 3]])])
 def test_prompts_travel_in_order(box: np.ndarray | None) -> None:
     prompts = Prompts(np.arange(9.0).reshape(3, 3), np.array([1, 0, 1]), box)
@@ -174,6 +189,17 @@ def test_the_content_decides_about_the_id() -> None:
         Volume(volume.array, GRID, "HU", np.ones_like(volume.array)),
     ]
     assert len({content_id(v) for v in [volume, *others]}) == 5
+
+
+def test_an_attention_map_travels_as_the_box_that_it_fills() -> None:
+    attention = np.zeros(GRID.shape_kji, dtype=np.float32)
+    attention[1, 1:3, 2] = (0.5, 1.0)
+    answer = pack_attention(attention, GRID)
+    np.testing.assert_array_equal(answer.arrays["attention"], [[[128], [255]]])
+    place = np.array(answer.fields["ijk_to_ras"])
+    np.testing.assert_allclose(place @ [0, 1, 0, 1], GRID.ijk_to_ras @ [2, 2, 1, 1])
+    assert not pack_attention(None, GRID).arrays
+    assert not pack_attention(np.zeros(GRID.shape_kji, np.float32), GRID).arrays
 
 
 def test_a_body_is_shown_in_the_soft_tissue_window_in_either_unit() -> None:

@@ -6,7 +6,7 @@ without the balls around the negative ones. Everything else is the real session.
 
 from __future__ import annotations
 
-import sys
+import argparse
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from NASAM3DLib.worker.jobs import Session
 from NASAM3DLib.worker.payloads import pack_volume, unpack_prompts
 from NASAM3DLib.worker.protocol import Message
 from NASAM3DLib.worker.reporting import ProgressReporter
-from NASAM3DLib.worker.server import JobTable, serve
+from NASAM3DLib.worker.server import JobTable, Upkeep, serve
 
 RADIUS_MM = 9.0
 CENTRE_RAS = (10.0, -5.0, 20.0)
@@ -130,4 +130,12 @@ def distance_mm(grid: VolumeGrid, point_ras: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    sys.exit(serve(KnownSession().jobs()))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--idle-s", type=float, default=600.0)
+    parser.add_argument("--forgetful", action="store_true")
+    options = parser.parse_args()
+    session = KnownSession()
+    jobs = dict(session.jobs())
+    if options.forgetful:
+        jobs["set_volume"] = lambda request, progress: Message("result", {"volume_id": "lost"})
+    serve(jobs, Upkeep(session.release, options.idle_s))

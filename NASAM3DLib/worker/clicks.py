@@ -1,8 +1,8 @@
 """Clicks in, masks out: the newest state of the points wins.
 
 A user clicks faster than a mask is computed. While one request runs, only the newest waits; what it
-overtakes is dropped. The volume is sent once and again only when it has changed or the process that
-held it is gone.
+overtakes is dropped. The volume is sent once and again only when it has changed, or the process
+that held it is gone or has let go of it; nobody is told of that.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 from NASAM3DLib.reconstruct.volume import Volume
 from NASAM3DLib.segment.prompts import Prompts
 from NASAM3DLib.worker.client import WorkerClient
-from NASAM3DLib.worker.job import WorkerError
+from NASAM3DLib.worker.job import WorkerError, ignore
 from NASAM3DLib.worker.payloads import pack_prompts, pack_volume
-from NASAM3DLib.worker.protocol import Message
+from NASAM3DLib.worker.protocol import Deferred, Message
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,9 @@ class ClickState:
     volume_key : hashable
         Anything that changes when the volume does.
     read_volume : callable
-        Gives the volume; called only if it has to be sent.
+        Gives the volume, or a function that makes it; called only if it has to be sent. That
+        function runs in another thread, so it may convert and check many voxels without anybody
+        waiting, but must not touch widgets or scenes.
     prompts : Prompts
         Points in the volume's own coordinates.
     settings : mapping
@@ -38,7 +40,7 @@ class ClickState:
     """
 
     volume_key: Hashable
-    read_volume: Callable[[], Volume]
+    read_volume: Callable[[], Volume | Callable[[], Volume]]
     prompts: Prompts
     settings: Mapping[str, Any] = field(default_factory=dict)
     engine: str | None = None
@@ -62,11 +64,12 @@ class ClickState:
 
 @dataclass(frozen=True, eq=False)
 class _Request:
-    """A state and whom to tell."""
+    """A state and whom to tell; without points only its volume is sent."""
 
     state: ClickState
     on_result: Callable[[Message], None]
     on_error: Callable[[WorkerError], None]
+    has_points: bool = True
 
 
 class ClickedSegmentation:
@@ -83,7 +86,7 @@ class ClickedSegmentation:
         self._running: _Request | None = None
         self._next: _Request | None = None
         self._wanted_key: tuple[Hashable, ...] | None = None
-        self._held: tuple[tuple[Hashable, int], str] | None = None
+        self._held: dict[tuple[Hashable, int], str] = {}
 
     def update(
         self,
@@ -119,6 +122,23 @@ class ClickedSegmentation:
             self._next = request
         return True
 
+    def prepare(
+        self, volume_key: Hashable, read_volume: Callable[[], Volume | Callable[[], Volume]]
+    ) -> None:
+        """Send a volume ahead of the first click, unless there is something else to do.
+
+        Parameters
+        ----------
+        volume_key : hashable
+            As of :class:`ClickState`.
+        read_volume : callable
+            As of :class:`ClickState`. What is wrong with the volume is told with the first click.
+        """
+        if self._running is not None or self._client.is_busy:
+            return
+        state = ClickState(volume_key, read_volume, Prompts())
+        self._send_volume(_Request(state, ignore, ignore, has_points=False))
+
     def forget(self) -> None:
         """Drop what runs and what waits; nobody is told."""
         self._next = None
@@ -129,16 +149,18 @@ class ClickedSegmentation:
         self._running = request
         # A process that has died is noticed here, before its memory is relied on.
         self._client.poll()
-        if self._held and self._held[0] == self._holder(request):
-            self._send_points(request, self._held[1])
+        volume_id = self._held.get(self._holder(request))
+        if volume_id is not None:
+            self._send_points(request, volume_id, may_be_gone=True)
             return
 
         def remember(answer: Message) -> None:
-            self._held = (self._holder(request), str(answer.fields["volume_id"]))
-            self._send_points(request, self._held[1])
+            volume_id = str(answer.fields["volume_id"])
+            self._remember(self._holder(request), volume_id)
+            self._send_points(request, volume_id, may_be_gone=False)
 
         try:
-            message = pack_volume("set_volume", request.state.read_volume())
+            message = _volume_message(request.state.read_volume())
         except ValueError as error:
             self._end(request, WorkerError("input", str(error)))
             return
@@ -150,19 +172,34 @@ class ClickedSegmentation:
         """Give what must not change for the process to still hold the volume."""
         return request.state.volume_key, self._client.generation
 
-    def _send_points(self, request: _Request, volume_id: str) -> None:
+    def _remember(self, holder: tuple[Hashable, int], volume_id: str) -> None:
+        """Note what the process holds; a process that is gone holds nothing."""
+        self._held = {key: name for key, name in self._held.items() if key[1] == holder[1]}
+        self._held[holder] = volume_id
+
+    def _send_points(self, request: _Request, volume_id: str, *, may_be_gone: bool) -> None:
         """Send the points, or at once the newer ones that have come meanwhile."""
-        if self._next is not None:
+        if self._next is not None or not request.has_points:
             self._end(request, WorkerError("cancelled", "A newer request has come."))
             return
         state = request.state
         fields: dict[str, Any] = {"volume_id": volume_id, "settings": dict(state.settings)}
         if state.engine is not None:
             fields["engine"] = state.engine
+
+        def give_up(error: WorkerError) -> None:
+            is_gone = error.kind == "gone"
+            if is_gone:
+                self._held = {key: name for key, name in self._held.items() if name != volume_id}
+            if is_gone and may_be_gone and self._next is None:
+                self._send_volume(request)
+            else:
+                self._end(request, error)
+
         self._client.submit(
             pack_prompts("predict", state.prompts, **fields),
             on_result=lambda answer: self._end(request, answer),
-            on_error=lambda error: self._end(request, error),
+            on_error=give_up,
         )
 
     def _end(self, request: _Request, outcome: Message | WorkerError) -> None:
@@ -175,9 +212,13 @@ class ClickedSegmentation:
             return
         elif isinstance(outcome, WorkerError):
             self._wanted_key = None
-            if outcome.kind == "state":
-                # The process holds another volume than was thought: send it with the next click.
-                self._held = None
             request.on_error(outcome)
         else:
             request.on_result(outcome)
+
+
+def _volume_message(volume: Volume | Callable[[], Volume]) -> Message | Deferred:
+    """Give the message that sends a volume."""
+    if isinstance(volume, Volume):
+        return pack_volume("set_volume", volume)
+    return Deferred("set_volume", lambda: pack_volume("set_volume", volume()))

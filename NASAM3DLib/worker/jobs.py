@@ -10,6 +10,7 @@ reconstruct    a scan; ``n_views``, ``settings``, ``grid``,       the volume, it
 estimate       a scan's size; ``settings``                        seconds and bytes
 set_volume     a volume                                           ``volume_id``
 predict        ``volume_id``, points; ``engine``, ``settings``    the mask and its figures
+attention      ``volume_id``                                      part of a volume, 0 to 255
 undo, reset    ``volume_id``                                      the mask before, nothing
 machine                                                           cores, memory, GPU, engines
 weights        ``name``, ``accepted``, ``mirror``                 digest and size, when downloaded
@@ -21,6 +22,7 @@ A scan is a ``path`` that both sides see, or files (:mod:`NASAM3DLib.worker.file
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +38,7 @@ from NASAM3DLib.worker import services
 from NASAM3DLib.worker.files import load_sent_scan
 from NASAM3DLib.worker.memory import HeldVolume, VolumeMemory
 from NASAM3DLib.worker.payloads import (
+    pack_attention,
     pack_mask,
     pack_volume,
     unpack_projections,
@@ -84,6 +87,7 @@ class Session:
             "estimate": services.estimate,
             "set_volume": self.set_volume,
             "predict": self.predict,
+            "attention": self.attention,
             "undo": self.undo,
             "reset": self.reset,
             "machine": services.machine,
@@ -180,7 +184,12 @@ class Session:
             Field ``volume_id``, the same for the same content.
         """
         progress("Receiving the volume", 0.0)
-        return Message("result", {"volume_id": self._memory.put(unpack_volume(request))})
+        volume_id = self._memory.put(unpack_volume(request))
+        progress("Loading the engine", 0.5)
+        # What is missing for one engine may not be needed for the one that is asked for.
+        with contextlib.suppress(ImportError):
+            services.warm_up()
+        return Message("result", {"volume_id": volume_id})
 
     def predict(self, request: Message, progress: ProgressCallback) -> Message:
         """Segment what the points show.
@@ -195,12 +204,32 @@ class Session:
         Returns
         -------
         Message
-            The mask, with the fields of :class:`~NASAM3DLib.segment.figures.SegmentFigures`.
+            The mask, with the fields of :class:`~NASAM3DLib.segment.figures.SegmentFigures` and
+            ``volume_id``.
         """
         prompts = unpack_prompts(request)
         segmenter = self._requested_segmenter(request, sub_progress(progress, 0.0, PREPARING_PART))
         mask = segmenter.predict(prompts, progress=sub_progress(progress, PREPARING_PART, 1.0))
         return self._packed(mask)
+
+    def attention(self, request: Message, progress: ProgressCallback) -> Message:
+        """Give the attention behind the last prediction.
+
+        Parameters
+        ----------
+        request : Message
+            With ``volume_id``.
+        progress : callable
+            Progress callback.
+
+        Returns
+        -------
+        Message
+            As :func:`~NASAM3DLib.worker.payloads.pack_attention` makes it.
+        """
+        volume = self._check_volume(request)
+        engine = self._last_engine()
+        return pack_attention(None if engine is None else engine.last_attention(), volume.grid)
 
     def undo(self, request: Message, progress: ProgressCallback) -> Message:
         """Take the last prediction back.
@@ -271,7 +300,8 @@ class Session:
             raise RuntimeError("There is no volume: send one with set_volume.")
         from NASAM3DLib.segment.figures import measure
 
-        return pack_mask("result", mask, **asdict(measure(mask, self._asked.volume)))
+        figures = asdict(measure(mask, self._asked.volume))
+        return pack_mask("result", mask, volume_id=self._asked.name, **figures)
 
 
 def display_window(volume: Volume) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from dataclasses import asdict
 from typing import Any
@@ -149,3 +150,21 @@ def _gpu() -> dict[str, Any]:
     free, total = torch.cuda.mem_get_info(0)
     name = torch.cuda.get_device_name(0)
     return {"name": name, "memory_bytes": total, "free_memory_bytes": free}
+
+
+@functools.cache
+def warm_up() -> None:
+    """Load what the first click needs, so that it is answered as soon as those after it."""
+    import numpy as np
+
+    from NASAM3DLib.pipeline import segment
+    from NASAM3DLib.reconstruct.volume import Volume
+    from NASAM3DLib.scan.grid import VolumeGrid
+    from NASAM3DLib.segment.figures import measure
+    from NASAM3DLib.segment.prompts import Prompts
+
+    array = np.full((24, 24, 24), -1000, dtype=np.float32)
+    array[8:16, 8:16, 8:16] = 50
+    volume = Volume(array, VolumeGrid.centred(array.shape, 2.0), "HU")
+    prompts = Prompts().with_point((0.0, 0.0, 0.0)).with_point((18.0, 0.0, 0.0), positive=False)
+    measure(segment(volume, prompts), volume)

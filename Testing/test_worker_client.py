@@ -267,7 +267,8 @@ def client_of(code: str, hello_timeout_s: float = TIMEOUT_S) -> WorkerClient:
     ("code", "kind", "message"),
     [
         ("print('Welcome to gpu-host', flush=True); input()", "protocol", "got b'Welcome '"),
-        ("import no_such_package", "died", "No module named 'no_such_package'"),
+        ("import no_such_package", "package", "No module named 'no_such_package'"),
+        ("raise SystemExit(5)", "died", "(exit code 5)"),
         ("import time; time.sleep(60)", "start", "did not answer within 1 s"),
     ],
 )

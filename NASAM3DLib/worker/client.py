@@ -23,7 +23,12 @@ from NASAM3DLib.worker.job import (
     ignore,
     outcome_of,
 )
-from NASAM3DLib.worker.launch import describe_exit, worker_command, worker_environment
+from NASAM3DLib.worker.launch import (
+    describe_exit,
+    lacks_package,
+    worker_command,
+    worker_environment,
+)
 from NASAM3DLib.worker.protocol import PROTOCOL_VERSION, Deferred, Message
 
 logger = logging.getLogger(__name__)
@@ -362,6 +367,8 @@ class WorkerClient:
         """End the process and tell the running job why; without one, tell all that wait."""
         connection, said_hello = self._connection, self.hello is not None
         lines = [] if connection is None else connection.log_lines
+        if not said_hello and kind == "died" and lacks_package(lines):
+            kind = "package"
         shown = "\n".join(lines[-LOG_LINES_SHOWN:])
         text = f"{message} Its last words:\n{shown}" if shown else message
         job = self._running

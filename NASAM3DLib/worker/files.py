@@ -6,7 +6,7 @@ what stands beside them. It writes them into a folder of its own, reads the scan
 
 from __future__ import annotations
 
-import logging
+import os
 import tempfile
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,6 @@ from NASAM3DLib.worker.protocol import Deferred, Message
 
 if TYPE_CHECKING:
     from NASAM3DLib.scan.projections import ProjectionSet
-
-logger = logging.getLogger(__name__)
 
 MAX_DESCRIPTION_BYTES = 8 * 2**20
 """Larger XML files beside the images do not describe a geometry."""
@@ -76,12 +74,21 @@ def pack_files(kind: str, path: Path, **fields: Any) -> Message:
     ------
     FileNotFoundError
         If there is no such file or folder.
+    ValueError
+        If the geometry names a file in another folder.
     """
-    base = path.resolve().parent
-    names = [(file, file.resolve().relative_to(base).as_posix()) for file in scan_files(path)]
-    contents = [(name, file.read_bytes()) for file, name in names]
+    path = path.absolute()
+    files = scan_files(path)
+    outside = [file for file in files if path.parent not in file.parents]
+    if outside:
+        raise ValueError(
+            f"{outside[0]} does not lie beside the images of the scan, so it cannot be sent along: "
+            "copy it there and name it without a folder."
+        )
+    names = [file.relative_to(path.parent).as_posix() for file in files]
+    contents = [(name, file.read_bytes()) for name, file in zip(names, files, strict=True)]
     described = {
-        "file_name": path.resolve().name,
+        "file_name": path.name,
         "files": [[name, len(content)] for name, content in contents],
     }
     joined = np.frombuffer(b"".join(content for _, content in contents), dtype=np.uint8)
@@ -110,7 +117,7 @@ def scan_files(path: Path) -> list[Path]:
     from NASAM3DLib.scan.sidecar import SIDECAR_ENDING
     from NASAM3DLib.scan.vendor import VENDOR_ENDINGS
 
-    path = path.resolve()
+    path = path.absolute()
     if path.is_dir():
         beside = path.with_name(path.name + SIDECAR_ENDING)
         return _files_of([*sorted(path.iterdir()), beside])
@@ -141,7 +148,8 @@ def _named_by(sidecar_path: Path) -> list[Path]:
     sidecar = read_sidecar(sidecar_path)
     names = [name for name in (sidecar.flat_field, sidecar.dark_field) if isinstance(name, str)]
     images = sorted(sidecar_path.parent.glob(sidecar.images)) if sidecar.images else []
-    return _files_of([*(sidecar_path.with_name(name) for name in names), *images])
+    places = [Path(os.path.normpath(sidecar_path.parent / name)) for name in names]
+    return _files_of([*places, *images])
 
 
 def _files_of(paths: list[Path]) -> list[Path]:
@@ -177,7 +185,10 @@ def load_sent_scan(request: Message) -> ProjectionSet:
             place.write_bytes(content[begin : begin + n_bytes].tobytes())
             begin += n_bytes
         if begin != content.size:
-            raise ValueError(f"The files of a scan must add up to {begin} bytes: {content.size}.")
+            raise ValueError(
+                f"The files of a scan must add up to {content.size} bytes, got {begin}: send them "
+                "again."
+            )
         return load_projections(root / _checked_name(request.fields["file_name"]))
 
 

@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import NASAM3DLib
@@ -151,3 +151,20 @@ def describe_exit(status: int | None) -> str:
     if name == "SIGKILL":
         return "ended from outside (SIGKILL), which the system does when memory runs out"
     return f"ended by {name}"
+
+
+def lacks_package(lines: Iterable[str]) -> bool:
+    """Tell whether a Python process ended because a package is missing.
+
+    Parameters
+    ----------
+    lines : iterable of str
+        Its last words.
+
+    Returns
+    -------
+    bool
+    """
+    # Python names the exception; "python -m" only complains.
+    signs = ("ModuleNotFoundError: ", "ImportError: ", ": No module named ")
+    return any(sign in line for line in lines for sign in signs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import platform
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,19 +160,19 @@ def machine() -> str:
 
 def _asked(rows: Sequence[Row], settings: ClickSettings) -> str:
     """Say how much was measured."""
-    counts = {
-        group: len({(row.case, row.target) for row in rows if row.group == group})
-        for group in unique([row.group for row in rows])
-    }
-    words = ", ".join(f"{n} of kind {group}" for group, n in counts.items()) or "none"
+    targets = {(row.case, row.target): (row.data_set, row.group) for row in rows}
+    counts = Counter(targets.values())
+    words = "; ".join(
+        f"{data_set} {n} {_plural(group, n)}" for (data_set, group), n in counts.items()
+    )
     done = sum(bool(row.figures) for row in rows)
     scan = settings.scan
     return (
-        f"Targets: {words}. Sessions: {done} of {len(rows)}, each of {settings.n_clicks} clicks. "
-        f"Voxels of {settings.spacing_mm:g} mm along axes that are finer. Sparse scans: cone beam, "
-        f"full turn, {scan.photons:g} photons per pixel and view, electronic noise of "
-        f"{scan.electronic_noise:g} photons, reconstructed by total variation at quality "
-        f'"{scan.quality}".'
+        f"Targets: {words or 'none'}. Sessions: {done} of {len(rows)}, each of "
+        f"{settings.n_clicks} clicks. Voxels of {settings.spacing_mm:g} mm along axes that are "
+        f"finer. Sparse scans: cone beam, full turn, {scan.photons:g} photons per pixel and view, "
+        f"electronic noise of {scan.electronic_noise:g} photons, reconstructed by total variation "
+        f'at quality "{scan.quality}".'
     )
 
 
@@ -224,3 +225,9 @@ def _missing(outcome: Outcome) -> list[str]:
         lines = [f"- {line}." for line in outcome.left_out]
         parts.append("Objects that are no targets:\n\n" + "\n".join(lines))
     return parts or ["Every method ran on every target."]
+
+
+def _plural(group: str, n: int) -> str:
+    """Write what some targets are."""
+    word = "object" if group == "generated" else group
+    return word if n == 1 else f"{word}s"

@@ -13,6 +13,8 @@ from NASAM3DLib.benchmark.pool import mapped
 from NASAM3DLib.benchmark.sources import Source
 from NASAM3DLib.progress import ProgressCallback, no_progress, sub_progress
 
+NOT_ASKED = "not asked for"
+
 PREPARING = 0.2
 """Share of the work that goes into reading cases and reconstructing them."""
 
@@ -118,6 +120,7 @@ def _methods(settings: ClickSettings) -> tuple[list[Method], list[tuple[str, str
         raise ValueError(f"There is no method {unknown[0]!r}: choose from {', '.join(known)}.")
     wanted = [known[name] for name in settings.methods or known]
     reasons = {method.name: method.missing() for method in wanted}
+    reasons |= {name: NOT_ASKED for name in known if name not in reasons}
     return (
         [method for method in wanted if not reasons[method.name]],
         [(name, reason) for name, reason in reasons.items() if reason],

@@ -69,7 +69,7 @@ class InsertedSource:
         -------
         str
         """
-        return f"{self.original.key()} {self.per_organ} inserted 1"
+        return f"{self.original.key()} {self.per_organ} inserted 2"
 
     def load(self, spacing_mm: float) -> Case:
         """Read the case and insert lesions.
@@ -85,7 +85,8 @@ class InsertedSource:
         """
         case = self.original.load(spacing_mm)
         rng = np.random.default_rng([zlib.crc32(case.name.encode()), SEED])
-        return with_lesions(replace(case, name=self.name), self.per_organ, rng=rng)
+        named = replace(case, name=self.name, data_set=f"{case.data_set}, inserted")
+        return with_lesions(named, self.per_organ, rng=rng)
 
 
 def insertions(files: Sequence[CaseFiles], per_organ: int) -> list[InsertedSource]:

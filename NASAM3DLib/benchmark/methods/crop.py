@@ -32,7 +32,8 @@ PATCH = 2
 """Voxels to each side of a click over which its density is measured."""
 
 LEAST_SPREAD_HU = 12.0
-OUTSIDE_SPEED = 0.02
+OUTSIDE_SPEED, LONGEST_MM = 1e-6, 2000.0
+"""Speed outside a region, and the longest path within one: fronts do not leave it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,21 +186,26 @@ def without_negative(crop: Crop, region: BoolArray) -> BoolArray:
     Returns
     -------
     ndarray, shape (k, j, i), bool
-        Fronts from all clicks move through the region, fifty times slower outside it; a voxel
-        belongs to the kind that arrives first.
+        Fronts from all clicks move through the region and do not leave it; a voxel belongs to the
+        kind that arrives first.
     """
     if not len(crop.negative):
         return region
     speed = np.where(region, 1.0, OUTSIDE_SPEED).astype(np.float32)
-    arrivals = [
-        arrival_times(speed, seeds, crop.spacing_kji_mm) for seeds in (crop.positive, crop.negative)
-    ]
-    return np.asarray(region & (arrivals[0] <= arrivals[1]))
+    mine, others = (
+        arrival_times(speed, seeds, crop.spacing_kji_mm, longest=LONGEST_MM)
+        for seeds in (crop.positive, crop.negative)
+    )
+    return np.asarray(region & (mine <= others))
 
 
 def arrival_times(
-    speed: FloatArray, seeds_kji: IndexArray, spacing_kji_mm: Sequence[float]
-) -> FloatArray:
+    speed: FloatArray,
+    seeds_kji: IndexArray,
+    spacing_kji_mm: Sequence[float],
+    *,
+    longest: float = 1e9,
+) -> npt.NDArray[np.float64]:
     """Let a front move from some voxels through all others, by SimpleITK's fast marching.
 
     Parameters
@@ -210,18 +216,20 @@ def arrival_times(
         Where the front starts.
     spacing_kji_mm : sequence of float
         Voxel spacing, mm.
+    longest : float
+        When the front stops; what it has not reached by then gets a larger time.
 
     Returns
     -------
-    ndarray, shape (k, j, i), float32
+    ndarray, shape (k, j, i), float64
         Arrival times.
     """
     sitk = simple_itk()
     image = sitk.GetImageFromArray(speed)
     image.SetSpacing([float(n) for n in reversed(spacing_kji_mm)])
     seeds = [[int(n) for n in seed[::-1]] for seed in seeds_kji]
-    arrived = sitk.FastMarching(image, trialPoints=seeds, stoppingValue=1e9)
-    return np.asarray(sitk.GetArrayFromImage(arrived), dtype=np.float32)
+    arrived = sitk.FastMarching(image, trialPoints=seeds, stoppingValue=longest)
+    return np.asarray(sitk.GetArrayFromImage(arrived), dtype=np.float64)
 
 
 def _box(

@@ -18,7 +18,7 @@ from NASAM3DLib.reconstruct.volume import Volume
 from NASAM3DLib.scan.grid import VolumeGrid
 from NASAM3DLib.segment.mask import Mask
 from NASAM3DLib.worker.jobs import Session
-from NASAM3DLib.worker.payloads import pack_volume, unpack_prompts
+from NASAM3DLib.worker.payloads import pack_attention, pack_volume, unpack_prompts
 from NASAM3DLib.worker.protocol import Message
 from NASAM3DLib.worker.reporting import ProgressReporter
 from NASAM3DLib.worker.server import JobTable, Upkeep, serve
@@ -33,9 +33,13 @@ PREDICTION_S = 0.1
 class KnownSession(Session):
     """A session with stand-ins for the long jobs and for what differs between machines."""
 
+    has_weights = False
+    last_mask: Mask | None = None
+
     def jobs(self) -> JobTable:
         """Give the table of jobs."""
-        return {**super().jobs(), "machine": self.machine, "estimate": self.estimate}
+        own = ("machine", "estimate", "weights", "attention")
+        return {**super().jobs(), **{verb: getattr(self, verb) for verb in own}}
 
     def machine(self, request: Message, progress: ProgressCallback) -> Message:
         """Describe a machine without a GPU and without weights."""
@@ -44,7 +48,7 @@ class KnownSession(Session):
             "title": "SAM-Med3D",
             "licence": "For research.",
             "size_bytes": 402_000_000,
-            "is_installed": False,
+            "is_installed": self.has_weights,
         }
         fields = {
             "cores": 4,
@@ -108,18 +112,40 @@ class KnownSession(Session):
         volume = volume if request.fields["quantity"] == "HU" else volume.to_attenuation()
         return pack_volume("result", volume, report={}, window=[-160.0, 240.0])
 
+    def weights(self, request: Message, progress: ProgressCallback) -> Message:
+        """Take a second for what the user has agreed to."""
+        if request.fields["accepted"] is not True:
+            raise ValueError("The licence was not accepted.")
+        for step in range(20):
+            progress("downloading", step / 20)
+            time.sleep(0.05)
+        self.has_weights = True
+        return Message("result", {"name": request.fields["name"]})
+
+    def attention(self, request: Message, progress: ProgressCallback) -> Message:
+        """Look at where the last mask is."""
+        self._check_volume(request)
+        assert self.last_mask is not None
+        return pack_attention(self.last_mask.array.astype(np.float32), self.last_mask.grid)
+
     def predict(self, request: Message, progress: ProgressCallback) -> Message:
-        """Give balls around the points."""
+        """Give balls around the points, within the box; the box alone gives all of it."""
         volume = self._check_volume(request)
         prompts = unpack_prompts(request)
         time.sleep(PREDICTION_S)
         if request.fields["settings"].get("density_guidance") is False:
             raise ValueError("Density guidance cannot be switched off in this worker.")
+        if request.fields.get("engine") == "sam-med3d" and not self.has_weights:
+            raise FileNotFoundError("SAM-Med3D has no weights yet: download them.")
+        inside = prompts.inside_box(volume.grid)
         array = np.zeros(volume.grid.shape_kji, dtype=bool)
+        if not len(prompts.positive_ras):
+            array |= inside
         for points, value in ((prompts.positive_ras, True), (prompts.negative_ras, False)):
             for point in points:
                 array[distance_mm(volume.grid, point) < RADIUS_MM] = value
-        return self._packed(Mask(array, volume.grid))
+        self.last_mask = Mask(array & inside, volume.grid)
+        return self._packed(self.last_mask)
 
 
 def distance_mm(grid: VolumeGrid, point_ras: np.ndarray) -> np.ndarray:

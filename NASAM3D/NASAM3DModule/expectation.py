@@ -21,7 +21,7 @@ class Expectation:
     def update(self) -> None:
         """Ask again if another reconstruction is chosen."""
         parameters, scan = self.widget.parameters, self.widget.projections.scan
-        if parameters is None or scan is None:
+        if parameters is None or scan is None or scan["shape_kji"] is None:
             self.stop()
             self.ui.expectedLabel.text = NOT_KNOWN
             return
@@ -33,11 +33,17 @@ class Expectation:
         self.stop()
         self._key = key
         self.ui.expectedLabel.text = "…"
-        logic = self.widget.logic
-        if self.machine is None and self._machineJob is None:
-            self._machineJob = logic.describeMachine(self.onMachine, self.onMachineError)
-        self._job = logic.estimate(parameters, scan, self.onEstimate, self.onError)
+        if self.machine is None:
+            self.askMachine()
+        self._job = self.widget.logic.estimate(parameters, scan, self.onEstimate, self.onError)
         self.widget.startPolling()
+
+    def askMachine(self) -> None:
+        """Ask what there is to compute with, unless that has been asked already."""
+        if self._machineJob is None:
+            logic = self.widget.logic
+            self._machineJob = logic.describeMachine(self.onMachine, self.onMachineError)
+            self.widget.startPolling()
 
     def stop(self) -> None:
         """Ask no more, for there is something better to do."""

@@ -11,6 +11,7 @@ from NASAM3DLib.worker.client import WorkerClient
 from NASAM3DLib.worker.job import ignore
 from NASAM3DLib.worker.protocol import Message
 from NASAM3DModule import points as pointsOf
+from NASAM3DModule.box import startDrawing
 from NASAM3DModule.parameters import NASAM3DParameterNode, canBeUncertain
 from NASAM3DModule.segments import isLocked, placeMask, referenceVolume, segmentOf
 from NASAM3DModule.volumes import gridOf, placeVolume, volumeKey, volumeOf
@@ -111,6 +112,26 @@ class NASAM3DLogic(ScriptedLoadableModuleLogic):
             parameters.points = pointsOf.makePoints(parameters.inputVolume)
         pointsOf.startPlacing(parameters.points, positive)
 
+    def startDrawingBox(self, parameters) -> None:
+        """Let clicks in the views draw a box around the structure."""
+        if not parameters.points:
+            parameters.points = pointsOf.makePoints(parameters.inputVolume)
+        startDrawing(parameters.points)
+
+    def askAttention(self, figures: dict, onResult, onError):
+        """Ask for the attention behind the mask with these figures; ``onResult`` gets a message."""
+        request = Message("attention", {"volume_id": figures["volume_id"]})
+        return self.client.submit(request, on_result=onResult, on_error=onError)
+
+    def download(self, name: str, onProgress, onResult, onError):
+        """Download weights whose licence the user has accepted."""
+        return self.client.submit(
+            Message("weights", {"name": name, "accepted": True}),
+            on_progress=onProgress,
+            on_result=onResult,
+            on_error=onError,
+        )
+
     def startNextSegment(self, parameters) -> None:
         """Keep the segment with its points and begin another one."""
         isPlacing = pointsOf.isPlacing(parameters.points)
@@ -130,7 +151,8 @@ class NASAM3DLogic(ScriptedLoadableModuleLogic):
             raise ValueError(_("The segment is locked: unlock it to change it."))
         prompts = pointsOf.promptsOf(parameters.points, volumeNode)
         prompts.voxels(gridOf(volumeNode))
-        if not len(prompts.positive_ras):
+        prompts.check_box()
+        if not len(prompts.positive_ras) and prompts.box_ras is None:
             self.clicks.forget()
             self.removeSegment(parameters)
             return False
@@ -141,8 +163,12 @@ class NASAM3DLogic(ScriptedLoadableModuleLogic):
             if parameters.inputVolume is volumeNode and volumeKey(volumeNode) == key:
                 onResult(placeMask(parameters, volumeNode, message))
 
-        settings = {"density_guidance": parameters.densityGuidance}
-        state = ClickState(key, lambda: volumeOf(volumeNode), prompts, settings)
+        settings = {
+            "density_guidance": parameters.densityGuidance,
+            "guidance_strength": parameters.guidanceStrength,
+        }
+        engine = parameters.engine.value or None
+        state = ClickState(key, lambda: volumeOf(volumeNode), prompts, settings, engine)
         return self.clicks.update(state, on_result=onMask, on_error=onError)
 
     def removeSegment(self, parameters) -> None:

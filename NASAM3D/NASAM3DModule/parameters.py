@@ -25,12 +25,15 @@ class Choice(enum.Enum):
             "auto": _("Automatic"),
             "cpu": _("CPU"),
             "cuda": _("GPU (CUDA)"),
+            "": _("Built-in"),
+            "sam-med3d": _("SAM-Med3D"),
         }[self.value]
 
 
 Method = Choice("Method", {"TV": "tv", "FDK": "fdk", "FIELD": "field"})
 Quality = Choice("Quality", {"PREVIEW": "preview", "STANDARD": "standard", "BEST": "best"})
 Quantity = Choice("Quantity", {"HU": "HU", "ATTENUATION": "attenuation"})
+Engine = Choice("Engine", {"BUILT_IN": "", "SAM_MED3D": "sam-med3d"})
 Device = Choice("Device", {"AUTO": "auto", "CPU": "cpu", "CUDA": "cuda"})
 
 
@@ -51,7 +54,10 @@ class NASAM3DParameterNode:
     segmentation: vtkMRMLSegmentationNode
     segmentId: str = ""
     points: vtkMRMLMarkupsFiducialNode
+    engine: Engine = Engine.BUILT_IN
     densityGuidance: bool = True
+    guidanceStrength: Annotated[float, WithinRange(0.1, 4.0)] = 1.0
+    showAttention: bool = False
 
 
 def canBeUncertain(parameters) -> bool:

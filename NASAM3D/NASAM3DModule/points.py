@@ -5,6 +5,7 @@ import vtk
 from slicer.i18n import tr as _
 
 from NASAM3DLib.segment.prompts import Prompts
+from NASAM3DModule.box import boxOf, cornersOf, isDrawn
 
 VOLUME_REFERENCE = "NASAM3D.Volume"
 SEGMENTATION_REFERENCE, SEGMENT_ATTRIBUTE = "NASAM3D.Segmentation", "NASAM3D.SegmentId"
@@ -41,11 +42,12 @@ def pointsOfSegment(segmentationNode, segmentId: str):
 
 
 def showOnly(points) -> None:
-    """Hide the lists of the other segments."""
+    """Hide lists and boxes of the other segments."""
     for node in slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode"):
-        isOurs = node.GetNodeReferenceID(VOLUME_REFERENCE) and node.GetDisplayNode()
-        if isOurs and node.GetDisplayVisibility() != (node is points):
-            node.SetDisplayVisibility(node is points)
+        if node.GetNodeReferenceID(VOLUME_REFERENCE):
+            for each in (node, boxOf(node)):
+                if each and each.GetDisplayNode():
+                    each.SetDisplayVisibility(node is points)
 
 
 def startPlacing(points, positive: bool) -> None:
@@ -103,12 +105,13 @@ def markPoint(points, index: int, positive: bool) -> None:
 
 
 def promptsOf(points, volumeNode) -> Prompts:
-    """Give the points in the coordinates of the volume, below its transforms."""
+    """Give points and box in the coordinates of the volume, below its transforms."""
     toVolume = vtk.vtkGeneralTransform()
     slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(
         None, volumeNode.GetParentTransformNode(), toVolume
     )
-    prompts = Prompts()
+    box = boxOf(points)
+    prompts = Prompts(box_ras=cornersOf(box, toVolume) if isDrawn(box) else None)
     for index in placedIndices(points):
         world = [0.0, 0.0, 0.0]
         points.GetNthControlPointPositionWorld(index, world)

@@ -5,8 +5,12 @@ import slicer
 from slicer.i18n import tr as _
 
 from NASAM3DModule import points as pointsOf
+from NASAM3DModule.attention import AttentionOverlay
+from NASAM3DModule.box import boxOf, removeBox
+from NASAM3DModule.engines import EngineChoice
 from NASAM3DModule.history import PointHistory
 from NASAM3DModule.packages import ensurePackages
+from NASAM3DModule.parameters import Engine
 from NASAM3DModule.segments import isLocked, segmentOf
 from NASAM3DModule.segments_list import SegmentsList
 
@@ -18,11 +22,17 @@ class SegmentSection:
         self.widget, self.ui = widget, widget.ui
         self._points, self._positive, self._willLook = None, True, False
         self._histories = {}
-        self.segments = SegmentsList(widget)
+        self._box = None
+        self.segments, self.engines = SegmentsList(widget), EngineChoice(widget)
+        self.attention = AttentionOverlay(widget)
         self.ui.densityCheckBox.connect("toggled(bool)", self.onPointsEvent)
+        self.ui.strengthSlider.connect("valueChanged(double)", self.onPointsEvent)
+        self.ui.engineComboBox.connect("currentIndexChanged(int)", self.onEngine)
         for button, onClicked in (
             (self.ui.positiveButton, lambda on: self.onPlace(True, on)),
             (self.ui.negativeButton, lambda on: self.onPlace(False, on)),
+            (self.ui.boxButton, self.onBox),
+            (self.ui.removeBoxButton, self.onRemoveBox),
             (self.ui.undoButton, self.onUndo),
             (self.ui.redoButton, self.onRedo),
             (self.ui.newSegmentButton, self.onNextSegment),
@@ -43,12 +53,21 @@ class SegmentSection:
         parameters = self.widget.parameters
         self._follow(parameters.points if parameters else None)
         self.segments.update()
+        self.engines.update()
+        self.attention.update()
         hasVolume = bool(parameters and parameters.inputVolume)
         isOpen = hasVolume and not isLocked(segmentOf(parameters))
         placing = isOpen and pointsOf.isPlacing(self._points)
         for button, positive in ((self.ui.positiveButton, True), (self.ui.negativeButton, False)):
             button.enabled = isOpen
             button.checked = placing and self._positive == positive
+        box = boxOf(self._points)
+        self.ui.boxButton.enabled = isOpen
+        self.ui.boxButton.checked = isOpen and bool(box) and pointsOf.isPlacing(box)
+        self.ui.removeBoxButton.enabled = isOpen and bool(box)
+        self.ui.strengthSlider.enabled = self.ui.attentionCheckBox.enabled = bool(
+            parameters and parameters.densityGuidance
+        )
         history = self.history()
         self.ui.undoButton.enabled = bool(isOpen and history and history.canUndo)
         self.ui.redoButton.enabled = bool(isOpen and history and history.canRedo)
@@ -60,6 +79,7 @@ class SegmentSection:
     def forget(self) -> None:
         """Forget what belongs to a scene that is closed."""
         self._histories = {}
+        self.attention.forget()
 
     def history(self):
         """Give the history of the chosen points; None while there are none."""
@@ -73,10 +93,31 @@ class SegmentSection:
         self._positive = positive
         if start:
             with slicer.util.tryWithErrorDisplay(_("Points cannot be placed.")):
-                ensurePackages()
+                ensurePackages(self.widget.parameters.engine == Engine.SAM_MED3D)
                 self.widget.logic.startPlacing(self.widget.parameters, positive)
         else:
             pointsOf.stopPlacing()
+        self.widget.updateGui()
+
+    def onBox(self, start: bool) -> None:
+        """Let clicks in the views draw a box, or stop that."""
+        if start:
+            with slicer.util.tryWithErrorDisplay(_("A box cannot be drawn.")):
+                ensurePackages(self.widget.parameters.engine == Engine.SAM_MED3D)
+                self.widget.logic.startDrawingBox(self.widget.parameters)
+        else:
+            pointsOf.stopPlacing()
+        self.widget.updateGui()
+
+    def onRemoveBox(self) -> None:
+        """Segment again without the box."""
+        removeBox(self._points)
+        self.onPointsEvent()
+        self.widget.updateGui()
+
+    def onEngine(self, index: int) -> None:
+        """Segment again with the other engine."""
+        self.onPointsEvent()
         self.widget.updateGui()
 
     def onToggle(self) -> None:
@@ -135,19 +176,28 @@ class SegmentSection:
     def onMask(self, figures) -> None:
         """Show the figures of the new mask."""
         self.widget.showStatus("")
+        self.attention.ask(figures)
         self.widget.updateGui()
 
     def _follow(self, points) -> None:
-        """Observe these points instead of those before."""
-        if points is self._points:
-            return
-        widget = self.widget
-        for node, change in ((self._points, widget.removeObserver), (points, widget.addObserver)):
-            if node:
-                change(node, node.PointPositionDefinedEvent, self.onPointsEvent)
-                change(node, node.PointRemovedEvent, self.onPointsEvent)
-                change(node, node.PointEndInteractionEvent, self.onPointsEvent)
-        self._points = points
-        if points:
-            self._histories.setdefault(points.GetID(), PointHistory(points))
+        """Observe these points and their box instead of those before."""
+        box = boxOf(points)
+        events = slicer.vtkMRMLMarkupsNode
+        names = (
+            events.PointPositionDefinedEvent,
+            events.PointRemovedEvent,
+            events.PointEndInteractionEvent,
+        )
+        changes = ((self._points, points), (self._box, box))
+        self._points, self._box = points, box
+        for before, now in changes:
+            for event in names if before is not now else ():
+                if before:
+                    self.widget.removeObserver(before, event, self.onPointsEvent)
+                if now:
+                    self.widget.addObserver(now, event, self.onPointsEvent)
+        if points is not changes[0][0]:
+            if points:
+                self._histories.setdefault(points.GetID(), PointHistory(points))
             pointsOf.showOnly(points)
+            self.attention.forget()

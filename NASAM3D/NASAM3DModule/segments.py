@@ -78,7 +78,7 @@ def placeMask(parameters, volumeNode, message) -> dict:
     segmentationNode.CreateClosedSurfaceRepresentation()
     if isNew and slicer.app.layoutManager():
         slicer.app.layoutManager().resetThreeDViews()
-    return figures
+    return {**figures, "volume_id": message.fields.get("volume_id")}
 
 
 def figuresOf(segmentationNode, segmentId: str):

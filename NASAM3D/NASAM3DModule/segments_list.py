@@ -3,7 +3,6 @@
 import slicer
 from slicer import vtkSegmentation
 
-from NASAM3DModule import points as pointsOf
 from NASAM3DModule.segments import isLocked, segmentOf, setLocked
 
 
@@ -43,7 +42,6 @@ class SegmentsList:
         if self._isShowing or not parameters or len(ids) != 1 or ids[0] == parameters.segmentId:
             return
         self.widget.logic.chooseSegment(parameters, ids[0])
-        pointsOf.showOnly(parameters.points)
 
     def onRemoved(self, caller=None, event=None) -> None:
         """Forget the chosen segment if it is the one that was removed."""

@@ -25,6 +25,8 @@ def durationText(seconds: float) -> str:
 
 def resultText(name: str, figures: dict) -> str:
     """Give a segment's name and figures, a line for what belongs together."""
+    if not figures["n_voxels"]:
+        return _("{name} is empty.").format(name=name)
     unit = "HU" if figures["quantity"] == Quantity.HU.value else "/mm"
     digits = ".0f" if unit == "HU" else ".4f"
     mean, spread = (format(figures[key], digits) for key in ("mean", "spread"))

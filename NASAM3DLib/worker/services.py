@@ -76,6 +76,9 @@ def estimate(request: Message, progress: ProgressCallback) -> Message:
     from NASAM3DLib.reconstruct.settings import ReconstructionSettings
 
     fields = request.fields
+    for name in ("n_views", "detector_shape", "shape_kji"):
+        if not fields.get(name):
+            raise ValueError(f"Message 'estimate' needs a field {name!r}, as inspect gives it.")
     size = ScanSize(
         int(fields["n_views"]), tuple(fields["detector_shape"]), tuple(fields["shape_kji"])
     )

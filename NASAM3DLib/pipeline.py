@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from NASAM3DLib.progress import ProgressCallback, no_progress, sub_progress
@@ -10,6 +10,7 @@ from NASAM3DLib.reconstruct.settings import ReconstructionSettings
 from NASAM3DLib.reconstruct.volume import Volume
 from NASAM3DLib.scan.field_of_view import default_grid
 from NASAM3DLib.scan.grid import VolumeGrid
+from NASAM3DLib.scan.noise import noise_weights
 from NASAM3DLib.scan.projections import ProjectionSet
 from NASAM3DLib.segment.mask import Mask
 from NASAM3DLib.segment.prompts import Prompts
@@ -90,6 +91,9 @@ def reconstruct(
     # of its own; the others need the surroundings.
     surroundings = None
     if settings.method not in ("fdk", "naf"):
+        if projection_set.weights is None:
+            projection_set = replace(projection_set, weights=noise_weights(projection_set))
+        report["weighted"] = projection_set.weights is not None
         part = sub_progress(progress, 0.0, FIRST_LOOK_PART / 2)
         surroundings = find_surroundings(projection_set, grid, progress=part)
     if surroundings is not None:

@@ -75,7 +75,7 @@ def operator_scale(
     Returns
     -------
     OperatorScale
-        ``L = max(A^T A 1)`` and ``<A 1, p> / <A 1, A 1>``.
+        ``L = max(A^T W A 1)`` and ``<A 1, p> / <A 1, A 1>``, with the weights W if there are any.
 
     Raises
     ------
@@ -90,8 +90,6 @@ def operator_scale(
             "No ray crosses the volume: its grid and the scanner geometry do not belong "
             "together. Check the grid's centre and the isocenter."
         )
-    # The ones are not needed any more; their memory takes the back-projection.
-    back = projector.adjoint(paths, out=ones, progress=sub_progress(progress, 0.5, 1.0))
     across = sum(
         float(np.vdot(path, view))
         for path, view in zip(paths, projection_set.projections, strict=True)
@@ -103,6 +101,10 @@ def operator_scale(
             f"{float(projection_set.projections.mean()):.3g}): are they line integrals? Raw counts "
             "must be converted first."
         )
+    if projection_set.weights is not None:
+        paths *= projection_set.weights
+    # The ones are not needed any more; their memory takes the back-projection.
+    back = projector.adjoint(paths, out=ones, progress=sub_progress(progress, 0.5, 1.0))
     return OperatorScale(float(back.max()), across / along)
 
 
@@ -169,6 +171,45 @@ def ignore_step(state: IterationState) -> None:
     """
 
 
+@dataclass(frozen=True, eq=False)
+class Subset:
+    """Some of the views.
+
+    Parameters
+    ----------
+    projector : Projector or FootprintProjector
+        A_s.
+    measured : ndarray, shape (n_views, n_rows, n_cols), float32
+        p_s.
+    weights : ndarray, same shape, float32, or None
+        Diagonal of W_s; the identity if None.
+    """
+
+    projector: AnyProjector
+    measured: Float32Array
+    weights: Float32Array | None
+
+    def gradient(
+        self, array: Float32Array, *, out: Float32Array, progress: ProgressCallback
+    ) -> None:
+        """Compute ``A_s^T W_s (A_s y - p_s)``.
+
+        Parameters
+        ----------
+        array : ndarray, shape (k, j, i), float32
+            y, 1/mm.
+        out : ndarray, shape (k, j, i), float32
+            Is given the result.
+        progress : callable
+            Called before every fraction of a second of work.
+        """
+        residual = self.projector.forward(array, progress=sub_progress(progress, 0.0, 0.5))
+        residual -= self.measured
+        if self.weights is not None:
+            residual *= self.weights
+        self.projector.adjoint(residual, out=out, progress=sub_progress(progress, 0.5, 1.0))
+
+
 class SubsetStep:
     """One step of the iteration: gradient on a subset, proximal step, extrapolation.
 
@@ -183,7 +224,7 @@ class SubsetStep:
     -----
     With M subsets, ::
 
-        b = y - M A_s^T (A_s y - p_s) / L,    x' = prox(b),    y' = x' + (t - 1) / t' (x' - x)
+        b = y - M A_s^T W_s (A_s y - p_s) / L,    x' = prox(b),    y' = x' + (t - 1) / t' (x' - x)
 
     as in [2]_ and [1]_, where y is ``state.ahead`` and ``t' = (1 + sqrt(1 + 4 t^2)) / 2``.
     """
@@ -213,22 +254,13 @@ class SubsetStep:
                 piece.fill(0)
                 progress()
 
-    def do(
-        self,
-        projector: AnyProjector,
-        measured: Float32Array,
-        step: float,
-        *,
-        progress: ProgressCallback = no_progress,
-    ) -> None:
+    def do(self, subset: Subset, step: float, *, progress: ProgressCallback = no_progress) -> None:
         """Do the step; the state is as before if the progress callback raises.
 
         Parameters
         ----------
-        projector : Projector or FootprintProjector
-            A_s, of the subset's views.
-        measured : ndarray, shape (n_views, n_rows, n_cols), float32
-            p_s.
+        subset : Subset
+            A_s, p_s and W_s.
         step : float
             M / L, 1/mm^2.
         progress : callable
@@ -237,11 +269,8 @@ class SubsetStep:
         from NASAM3DLib.reconstruct import kernels_tv
 
         state = self.state
-        residual = projector.forward(state.ahead.T, progress=sub_progress(progress, 0.0, 0.5))
-        residual -= measured
-        part = sub_progress(progress, 0.5, 1.0)
-        projector.adjoint(residual, out=self._gradient.T, progress=part)
-        part(ITERATING, 1.0)
+        subset.gradient(state.ahead.T, out=self._gradient.T, progress=progress)
+        progress(ITERATING, 1.0)
         state.is_whole = False
         kernels_tv.descend(self._gradient, np.float32(step), state.ahead)
         larger = (1 + math.sqrt(1 + 4 * state.momentum * state.momentum)) / 2
@@ -264,12 +293,12 @@ def _pieces(array: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
 
 
 class TotalVariationProblem:
-    """The problem ``min over x >= 0 of 1/2 ||A x - p||^2 + w L TV(x)`` for one scan and grid.
+    """The problem ``min over x >= 0 of 1/2 ||A x - p||_W^2 + w L TV(x)`` for one scan and grid.
 
     Parameters
     ----------
     projection_set : ProjectionSet
-        Line integrals p with their geometry.
+        Line integrals p with their geometry and weights, the diagonal of W.
     grid : VolumeGrid
         Voxels x.
     scale : OperatorScale, optional
@@ -291,7 +320,7 @@ class TotalVariationProblem:
 
     Notes
     -----
-    ``L = max(A^T A 1)`` bounds the largest eigenvalue of ``A^T A`` because A has no negative entry
+    ``L = max(A^T W A 1)`` bounds the largest eigenvalue of ``A^T W A`` because no entry is negative
     (Gershgorin). The weight w of the proximal step is given as ``strength * mean_attenuation``, so
     that a strength means the same for any unit and object.
     """
@@ -352,9 +381,8 @@ class TotalVariationProblem:
             while first <= state.n_steps < last:
                 done = state.n_steps
                 part = sub_progress(progress, done / total, (done + 1) / total, stage=ITERATING)
-                projector, views = subsets[(done - first) % n_subsets]
-                measured = self.projection_set.projections[views]
-                step.do(projector, measured, n_subsets / self.lipschitz, progress=part)
+                subset = subsets[(done - first) % n_subsets]
+                step.do(subset, n_subsets / self.lipschitz, progress=part)
                 on_step(state)
             first = last
         progress(ITERATING, 1.0)
@@ -364,16 +392,16 @@ class TotalVariationProblem:
         """Give the number of subsets that a phase deals the views into."""
         return max(1, round(self.projection_set.n_views / phase.views_per_subset))
 
-    def _subsets(self, n_subsets: int) -> list[tuple[AnyProjector, slice]]:
+    def _subsets(self, n_subsets: int) -> list[Subset]:
         """Deal the views into interleaved subsets, in an order that jumps around the circle."""
         order = np.argsort(np.mod(np.arange(n_subsets) * GOLDEN, 1.0))
-        subsets: list[tuple[AnyProjector, slice]] = []
+        scan, subsets = self.projection_set, []
         for first in order:
             views = slice(int(first), None, n_subsets)
-            indices = np.arange(self.projection_set.n_views)[views]
-            geometry = self.projection_set.geometry.select(indices)
+            geometry = scan.geometry.select(np.arange(scan.n_views)[views])
             projector: AnyProjector = Projector(self.grid, geometry)
             if self.n_rays > 1:
                 projector = FootprintProjector(self.grid, geometry, self.n_rays)
-            subsets.append((projector, views))
+            weights = None if scan.weights is None else scan.weights[views]
+            subsets.append(Subset(projector, scan.projections[views], weights))
         return subsets

@@ -38,7 +38,7 @@ HAND_OVER_S = 1.0
 """Time between two copies of the state from the device, if anybody wants to see it."""
 
 AnyProjector = TorchProjector | TorchFootprintProjector
-Subset = tuple[AnyProjector, Tensor]
+Subset = tuple[AnyProjector, Tensor, Tensor | None]
 
 
 @torch.no_grad()
@@ -59,7 +59,7 @@ def torch_operator_scale(
     Returns
     -------
     OperatorScale
-        ``L = max(A^T A 1)`` and ``<A 1, p> / <A 1, A 1>``.
+        ``L = max(A^T W A 1)`` and ``<A 1, p> / <A 1, A 1>``, with the weights W if there are any.
 
     Raises
     ------
@@ -73,7 +73,6 @@ def torch_operator_scale(
             "No ray crosses the volume: its grid and the scanner geometry do not belong "
             "together. Check the grid's centre and the isocenter."
         )
-    lipschitz = float(projector.adjoint(paths).max())
     measured = torch.from_numpy(np.array(projection_set.projections)).to(device)
     across = float((paths * measured).sum(dtype=torch.float64))
     if across <= 0:
@@ -82,11 +81,14 @@ def torch_operator_scale(
             f"{float(projection_set.projections.mean()):.3g}): are they line integrals? Raw counts "
             "must be converted first."
         )
-    return OperatorScale(lipschitz, across / float(paths.square().sum(dtype=torch.float64)))
+    mean_attenuation = across / float(paths.square().sum(dtype=torch.float64))
+    if projection_set.weights is not None:
+        paths *= torch.from_numpy(np.array(projection_set.weights)).to(device)
+    return OperatorScale(float(projector.adjoint(paths).max()), mean_attenuation)
 
 
 class TorchTotalVariationProblem:
-    """The problem ``min over x >= 0 of 1/2 ||A x - p||^2 + w L TV(x)``, on a torch device.
+    """The problem ``min over x >= 0 of 1/2 ||A x - p||_W^2 + w L TV(x)``, on a torch device.
 
     Parameters
     ----------
@@ -133,6 +135,8 @@ class TorchTotalVariationProblem:
         scale = scale or torch_operator_scale(projection_set, grid, device)
         self.lipschitz, self.mean_attenuation = scale.lipschitz, scale.mean_attenuation
         self._measured = torch.from_numpy(np.array(projection_set.projections)).to(device)
+        weights = projection_set.weights
+        self._weights = None if weights is None else torch.from_numpy(weights.copy()).to(device)
 
     @torch.no_grad()
     def solve(
@@ -205,11 +209,13 @@ class TorchTotalVariationProblem:
         for first in order:
             geometry = self.projection_set.geometry.select(indices[first::n_subsets])
             # Kept in the projector's own memory order.
-            measured = self._measured[int(first) :: n_subsets].permute(0, 2, 1).contiguous()
+            views = slice(int(first), None, n_subsets)
+            measured = self._measured[views].mT.contiguous()
+            weights = None if self._weights is None else self._weights[views].mT.contiguous()
             projector: AnyProjector = TorchProjector(self.grid, geometry, self.device)
             if self.n_rays > 1:
                 projector = TorchFootprintProjector(self.grid, geometry, self.device, self.n_rays)
-            subsets.append((projector, measured))
+            subsets.append((projector, measured, weights))
         return subsets
 
 
@@ -226,9 +232,12 @@ class _Descent:
         self._prox = TorchTotalVariationProx(tuple(self._volume.shape), device)
         self._prox.dual.copy_(torch.from_numpy(state.dual).to(device)).div_(DUAL_UNIT)
 
-    def advance(self, projector: AnyProjector, measured: Tensor, step: float) -> None:
+    def advance(self, subset: Subset, step: float) -> None:
         """Do a gradient step, a proximal step and an extrapolation."""
+        projector, measured, weights = subset
         residual = projector.forward(self._ahead.permute(2, 1, 0)).permute(0, 2, 1) - measured
+        if weights is not None:
+            residual *= weights
         gradient = projector.adjoint(residual.permute(0, 2, 1)).permute(2, 1, 0)
         target = torch.add(self._ahead, gradient, alpha=-step)
         following = self._prox.apply(target, self._weight, n_iterations=INNER_ITERATIONS)
@@ -257,14 +266,14 @@ class _Sweep:
         self._descent, self._subsets, self._step = descent, subsets, step
         projector = subsets[0][0]
         # Plain torch asks the GPU for sizes, which a recording cannot hold.
-        ours = all(projector.kernels == "triton" for projector, _ in subsets)
+        ours = all(projector.kernels == "triton" for projector, *_ in subsets)
         on_gpu = projector.device.type == "cuda" and ours
         self._recorded = RepeatedStep(self._whole, "cuda") if on_gpu else None
 
     def go_on(self, number: int) -> None:
         """Do the step of a subset, or a whole sweep if that is recorded and at its beginning."""
         if self._recorded is None or number:
-            self._descent.advance(*self._subsets[number], self._step)
+            self._descent.advance(self._subsets[number], self._step)
             self._descent.n_steps += 1
             return
         self._recorded()
@@ -274,5 +283,5 @@ class _Sweep:
 
     def _whole(self) -> None:
         """Do the steps of all subsets."""
-        for projector, measured in self._subsets:
-            self._descent.advance(projector, measured, self._step)
+        for subset in self._subsets:
+            self._descent.advance(subset, self._step)

@@ -12,7 +12,7 @@ References
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -295,7 +295,7 @@ class Surroundings:
         ProjectionSet
         """
         outside = self.line_integrals(projection_set.geometry)
-        return ProjectionSet(projection_set.projections - outside, projection_set.geometry)
+        return replace(projection_set, projections=projection_set.projections - outside)
 
     def cropped(self, volume: Volume) -> Volume:
         """Cut the wanted voxels out of a volume on the grid to reconstruct on.

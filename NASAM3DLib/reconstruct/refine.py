@@ -158,7 +158,7 @@ def plan_refinement(base: Base, *, progress: ProgressCallback = no_progress) -> 
     part = sub_progress(progress, 0.0, 1.0, stage=STAGE)
     residual = Projector(grid, projection_set.geometry).forward(base.array, progress=part)
     residual -= projection_set.projections
-    unexplained = float(np.mean(np.square(residual, dtype=np.float64)))
+    unexplained = projection_set.mean_square(residual)
     noise = noise_variance(projection_set)
     return RefinementPlan(min(1.0, noise / unexplained) if unexplained > 0 else 0.0)
 

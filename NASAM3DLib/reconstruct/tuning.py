@@ -109,10 +109,11 @@ def held_out_error(array: npt.ArrayLike, grid: VolumeGrid, held_out: ProjectionS
     Returns
     -------
     float
-        Root mean square error of the line integrals.
+        Root mean square error of the line integrals, with their weights if they have any.
     """
-    predicted = Projector(grid, held_out.geometry).forward(array)
-    return float(np.sqrt(np.mean((predicted - held_out.projections).astype(np.float64) ** 2)))
+    residual = Projector(grid, held_out.geometry).forward(array)
+    residual -= held_out.projections
+    return float(np.sqrt(held_out.mean_square(residual)))
 
 
 def choose_strength(

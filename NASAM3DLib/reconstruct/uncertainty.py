@@ -8,6 +8,8 @@ References
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
@@ -149,7 +151,8 @@ def uncertainty_terms(
     residual *= signs
     residual += predicted
     del predicted, projector
-    problem = TotalVariationProblem(ProjectionSet(residual, geometry), volume.grid)
+    repeat_set = replace(projection_set, projections=residual)
+    problem = TotalVariationProblem(repeat_set, volume.grid)
     part = sub_progress(progress, 0.05, 0.95, stage=STAGE)
     repeated = problem.solve(strength, PHASES["standard"], progress=part)
     difference = np.square(repeated - volume.array)

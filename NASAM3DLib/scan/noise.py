@@ -3,12 +3,15 @@
 References
 ----------
 .. [1] J. Immerkaer, "Fast noise variance estimation", Comput. Vis. Image Underst. 64(2), 1996.
+.. [2] K. Sauer, C. Bouman, "A local update strategy for iterative reconstruction from projections",
+   IEEE Trans. Signal Process. 41(2), 1993, eq. 12-16: weights of the quadratic approximation.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from NASAM3DLib.scan.projections import ProjectionSet
 
@@ -28,6 +31,30 @@ MOST_VIEWS = 64
 
 FEWEST_PIXELS = 3
 
+FEWEST_BLOCKS = 16
+"""Blocks from which on a law of the noise is fitted."""
+
+STEEPEST = 2.0
+"""Largest growth of the logarithm of the variance per line integral: all noise electronic."""
+
+PEAK_PERCENTILE = 99.9
+FAINT_SHARE = 0.03
+"""Attenuation, relative to the peak, up to which a pixel shows air, its noise cut off at 0."""
+
+THICK_SHARE = 0.25
+"""Blocks from this part of the peak on tell the law: at the rim of the object, air is mixed in."""
+
+FLOOR_SHARE = 0.03
+"""Error, relative to the peak, up to which line integrals are trusted alike.
+
+Few views leave more unexplained than their noise: at 1e4 photons weights without this floor cost up
+to 1.8 dB, with 2 % up to 1.2 dB. With 3 % they gain 0 to 0.15 dB there and up to 2.7 dB at 1e3.
+"""
+
+SMOOTHING_PIXELS = 5
+EVEN_RATIO = 1.3
+"""Weights whose 1st and 99th percentile differ by less than this are as good as none."""
+
 
 def noise_variance(projection_set: ProjectionSet) -> float:
     """Estimate the variance of uncorrelated noise.
@@ -40,8 +67,8 @@ def noise_variance(projection_set: ProjectionSet) -> float:
     Returns
     -------
     float
-        Mean variance of a line integral, dimensionless. Zero if the detector is narrower than three
-        pixels.
+        Mean variance of a line integral, dimensionless, times its weight if it has one. Zero if the
+        detector is narrower than three pixels.
 
     Notes
     -----
@@ -55,12 +82,73 @@ def noise_variance(projection_set: ProjectionSet) -> float:
     if min(projection_set.geometry.detector_shape) < FEWEST_PIXELS:
         return 0.0
     step = -(-projection_set.n_views // MOST_VIEWS)
-    variances = [_block_variances(view) for view in projection_set.projections[::step]]
-    return float(np.mean(variances, dtype=np.float64))
+    variances = [_blocks(view)[0] for view in projection_set.projections[::step]]
+    if projection_set.weights is None:
+        return float(np.mean(variances, dtype=np.float64))
+    weights = [_blocks(view)[1] for view in projection_set.weights[::step]]
+    return float(np.mean(np.array(variances, dtype=np.float64) * np.array(weights)))
 
 
-def _block_variances(view: Float32Array) -> Float32Array:
-    """Estimate the variance in each block of a view; pixels behind the last block are left out."""
+def noise_weights(projection_set: ProjectionSet) -> Float32Array | None:
+    """Weigh line integrals by how noisy they are.
+
+    Parameters
+    ----------
+    projection_set : ProjectionSet
+        Line integrals.
+
+    Returns
+    -------
+    ndarray, shape (n_views, n_rows, n_cols), float32, or None
+        Weights; their mean over rays that cross the object is 1. None where they would hardly
+        differ, as without noise.
+
+    Notes
+    -----
+    The variance of a line integral p measured with photons grows as ``a exp(b p)`` with b = 1 for
+    counting alone and up to 2 where the electronics lead ([2]_). Both numbers are fitted to the
+    blocks of :func:`noise_variance`, as the logarithm of the variance over the mean of p. The
+    weight is ``1 / (a exp(b p) + f^2)`` with f = 3 % of the peak, so that only rays that are nearly
+    starved of photons lose weight. p is averaged over 5 x 5 pixels first, since a pixel that is too
+    bright by chance would otherwise count for more than one that is too dark.
+    """
+    p = projection_set.projections
+    peak = float(np.percentile(p[:: max(1, len(p) // 16)], PEAK_PERCENTILE))
+    law = _noise_law(projection_set, THICK_SHARE * peak)
+    if law is None:
+        return None
+    floor = (FLOOR_SHARE * peak) ** 2
+    weights = np.empty_like(p)
+    for view, weight in zip(p, weights, strict=True):
+        smooth = ndimage.uniform_filter(view, SMOOTHING_PIXELS, mode="nearest")
+        np.exp(law[0] + law[1] * np.clip(smooth, 0.0, peak), out=weight)
+    weights += np.float32(floor)
+    np.reciprocal(weights, out=weights)
+    low, high = np.percentile(weights[:: max(1, len(p) // 16)], (1, 99))
+    if high < EVEN_RATIO * low:
+        return None
+    weights /= np.float32(weights[p > FAINT_SHARE * peak].mean(dtype=np.float64))
+    return weights
+
+
+def _noise_law(projection_set: ProjectionSet, faint: float) -> tuple[float, float] | None:
+    """Fit log a and b of the variance a exp(b p) to blocks above an attenuation."""
+    if min(projection_set.geometry.detector_shape) < FEWEST_PIXELS:
+        return None
+    step = -(-projection_set.n_views // MOST_VIEWS)
+    blocks = [_blocks(view) for view in projection_set.projections[::step]]
+    variances = np.concatenate([variance.ravel() for variance, _ in blocks]).astype(np.float64)
+    means = np.concatenate([mean.ravel() for _, mean in blocks]).astype(np.float64)
+    used = (means > faint) & (variances > 0)
+    if np.count_nonzero(used) < FEWEST_BLOCKS or np.ptp(means[used]) <= faint:
+        return None
+    logarithms = np.log(variances[used])
+    slope = float(np.clip(np.polyfit(means[used], logarithms, 1)[0], 0.0, STEEPEST))
+    return float(np.median(logarithms - slope * means[used])), slope
+
+
+def _blocks(view: Float32Array) -> tuple[Float32Array, Float32Array]:
+    """Estimate variance and mean in each block; pixels behind the last block are left out."""
     along_v = view[:-2] - 2 * view[1:-1] + view[2:]
     magnitude = np.abs(along_v[:, :-2] - 2 * along_v[:, 1:-1] + along_v[:, 2:])
     # Blocks of a detector with few rows or columns are longer, to hold as many pixels.
@@ -70,4 +158,7 @@ def _block_variances(view: Float32Array) -> Float32Array:
     rows, columns = magnitude.shape[0] // height, magnitude.shape[1] // width
     kept = magnitude[: rows * height, : columns * width]
     medians = np.median(kept.reshape(rows, height, columns, width), axis=(1, 3))
-    return np.asarray(np.square(medians * (MEDIAN_TO_SIGMA / KERNEL_NORM)), dtype=np.float32)
+    inner = view[1:-1, 1:-1][: rows * height, : columns * width]
+    means = inner.reshape(rows, height, columns, width).mean(axis=(1, 3))
+    variances = np.square(medians * (MEDIAN_TO_SIGMA / KERNEL_NORM))
+    return np.asarray(variances, dtype=np.float32), np.asarray(means, dtype=np.float32)

@@ -26,15 +26,19 @@ class ProjectionSet:
         Line integrals of the attenuation coefficient, dimensionless.
     geometry : ConeBeamGeometry
         Poses of the same views.
+    weights : ndarray, shape (n_views, n_rows, n_cols), float32, optional
+        How far iterative methods trust each line integral, not negative, about 1; all alike if not
+        given. See :func:`~NASAM3DLib.scan.noise.noise_weights`.
 
     Raises
     ------
     ValueError
-        If the shape does not fit the geometry or a value is not finite.
+        If a shape does not fit the geometry, a value is not finite or a weight negative.
     """
 
     projections: npt.NDArray[np.float32]
     geometry: ConeBeamGeometry
+    weights: npt.NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         array = np.asarray(self.projections, dtype=np.float32)
@@ -58,11 +62,37 @@ class ProjectionSet:
                 LARGEST_PLAUSIBLE_LINE_INTEGRAL,
             )
         object.__setattr__(self, "projections", array)
+        if self.weights is not None:
+            weights = np.asarray(self.weights, dtype=np.float32)
+            if weights.shape != array.shape or not (weights.min(initial=0.0) >= 0):
+                raise ValueError(
+                    "ProjectionSet.weights must be numbers of 0 or more, as many as the "
+                    f"projections {array.shape}, got shape {weights.shape}."
+                )
+            object.__setattr__(self, "weights", weights)
 
     @property
     def n_views(self) -> int:
         """Number of views."""
         return self.geometry.n_views
+
+    def mean_square(self, residual: npt.NDArray[np.float32]) -> float:
+        """Average the squares of what a volume leaves unexplained, with the weights.
+
+        Parameters
+        ----------
+        residual : ndarray, shape (n_views, n_rows, n_cols), float32
+            Line integrals of a volume minus these.
+
+        Returns
+        -------
+        float
+            ``sum w r^2 / n``.
+        """
+        squares = np.square(residual, dtype=np.float64)
+        if self.weights is not None:
+            squares *= self.weights
+        return float(squares.mean())
 
     def select(self, views: npt.ArrayLike) -> ProjectionSet:
         """Keep some of the views.
@@ -77,7 +107,8 @@ class ProjectionSet:
         ProjectionSet
         """
         index = np.atleast_1d(np.asarray(views, dtype=np.intp))
-        return ProjectionSet(self.projections[index], self.geometry.select(index))
+        weights = None if self.weights is None else self.weights[index]
+        return ProjectionSet(self.projections[index], self.geometry.select(index), weights)
 
     def sparse(self, n_views: int) -> ProjectionSet:
         """Keep ``n_views`` views, spread evenly over the measured ones.
@@ -124,8 +155,6 @@ class ProjectionSet:
                 f"{min(rows, columns)}, not by {factor}."
             )
         shape = (rows // factor, columns // factor)
-        kept = self.projections[:, : shape[0] * factor, : shape[1] * factor]
-        blocks = kept.reshape(self.n_views, shape[0], factor, shape[1], factor)
         step_v, step_u = self.geometry.detector_v_ras, self.geometry.detector_u_ras
         # What is left out at the end moves the detector's centre towards the beginning.
         centres = self.geometry.detector_centres_ras - (
@@ -134,7 +163,16 @@ class ProjectionSet:
         geometry = ConeBeamGeometry(
             self.geometry.sources_ras, centres, step_u * factor, step_v * factor, shape
         )
-        return ProjectionSet(blocks.mean(axis=(2, 4)), geometry)
+        weights = None if self.weights is None else _block_means(self.weights, factor)
+        return ProjectionSet(_block_means(self.projections, factor), geometry, weights)
+
+
+def _block_means(images: npt.NDArray[np.float32], factor: int) -> npt.NDArray[np.float32]:
+    """Average blocks of pixels; what is left over at the last row and column is dropped."""
+    n_views, rows, columns = (images.shape[0], *(n // factor for n in images.shape[1:]))
+    kept = images[:, : rows * factor, : columns * factor]
+    means = kept.reshape(n_views, rows, factor, columns, factor).mean(axis=(2, 4))
+    return np.asarray(means, dtype=np.float32)
 
 
 def sparse_views(n_measured: int, n_views: int) -> npt.NDArray[np.intp]:

@@ -102,6 +102,16 @@ def test_a_worker_of_this_computer_gets_the_path(tmp_path: Path) -> None:
     client.close()
 
 
+@posix_only
+def test_a_worker_that_the_user_names_shares_no_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NASAM3D_WORKER", "ssh -T 'gpu host' python -m NASAM3DLib.worker")
+    client = WorkerClient()
+    assert client.command == ["ssh", "-T", "gpu host", "python", "-m", "NASAM3DLib.worker"]
+    assert not client.shares_files
+    monkeypatch.setenv("NASAM3D_WORKER", " ")
+    assert WorkerClient().shares_files
+
+
 def same(got: ProjectionSet, wanted: ProjectionSet) -> bool:
     """Whether two scans have the same values and geometry."""
     poses = np.allclose(got.geometry.sources_ras, wanted.geometry.sources_ras)

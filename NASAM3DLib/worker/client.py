@@ -13,8 +13,8 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import NASAM3DLib
 from NASAM3DLib.worker.connection import HEARTBEAT_S, Broken, Connection, Ended
+from NASAM3DLib.worker.handshake import objection
 from NASAM3DLib.worker.job import (
     Job,
     Progress,
@@ -24,12 +24,13 @@ from NASAM3DLib.worker.job import (
     outcome_of,
 )
 from NASAM3DLib.worker.launch import (
+    configured_command,
     describe_exit,
     lacks_package,
     worker_command,
     worker_environment,
 )
-from NASAM3DLib.worker.protocol import PROTOCOL_VERSION, Deferred, Message
+from NASAM3DLib.worker.protocol import Deferred, Message
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +56,8 @@ class WorkerClient:
     Parameters
     ----------
     command : sequence of str, optional
-        What to start; :func:`~NASAM3DLib.worker.launch.worker_command` if not given.
+        What to start; if not given, that of the environment variable ``NASAM3D_WORKER``, else
+        :func:`~NASAM3DLib.worker.launch.worker_command`.
     environment : mapping of str to str, optional
         Its environment; :func:`~NASAM3DLib.worker.launch.worker_environment` if not given.
     cancel_grace_s : float
@@ -82,6 +84,7 @@ class WorkerClient:
         hello_timeout_s: float = HELLO_TIMEOUT_S,
         hang_timeout_s: float = HANG_TIMEOUT_S,
     ) -> None:
+        command = configured_command() if command is None else command
         self.shares_files = command is None
         self.command = list(command) if command is not None else worker_command()
         self._environment = dict(environment if environment is not None else worker_environment())
@@ -309,20 +312,10 @@ class WorkerClient:
 
     def _greet(self, message: Message) -> None:
         """Check that the worker speaks this version."""
-        theirs = message.fields.get("protocol")
-        library = message.fields.get("library")
-        if theirs != PROTOCOL_VERSION:
-            self._give_up(
-                "protocol",
-                f"The background process speaks protocol {theirs} (NASAM3DLib {library}), this "
-                f"program {PROTOCOL_VERSION} (NASAM3DLib {NASAM3DLib.__version__}): install the "
-                "same version of NASAM3DLib on both sides.",
-            )
+        problem = objection(message)
+        if problem:
+            self._give_up("protocol", problem)
             return
-        if library != NASAM3DLib.__version__:
-            logger.warning(
-                "The worker has NASAM3DLib %s, this program %s.", library, NASAM3DLib.__version__
-            )
         self.hello = dict(message.fields)
         self._advance()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,9 @@ from pathlib import Path
 import NASAM3DLib
 
 WORKER_MODULE = "NASAM3DLib.worker"
+
+COMMAND_VARIABLE = "NASAM3D_WORKER"
+"""Environment variable with the command of a worker elsewhere."""
 
 _KILL_TREE_TIMEOUT_S = 5.0
 
@@ -26,6 +30,18 @@ def python_executable() -> str:
         ``PythonSlicer`` inside Slicer, whose own executable is no Python; else the running Python.
     """
     return shutil.which("PythonSlicer") or sys.executable
+
+
+def configured_command() -> list[str] | None:
+    """Give the command that the user has named in ``NASAM3D_WORKER``.
+
+    Returns
+    -------
+    list of str or None
+        Program and arguments, split as a shell splits them; None if nothing is named.
+    """
+    line = os.environ.get(COMMAND_VARIABLE, "").strip()
+    return shlex.split(line, posix=sys.platform != "win32") if line else None
 
 
 def worker_command(python: str | None = None) -> list[str]:

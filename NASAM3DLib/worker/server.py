@@ -12,7 +12,6 @@ import contextlib
 import io
 import logging
 import os
-import platform
 import queue
 import sys
 import threading
@@ -20,13 +19,12 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn, cast
+from typing import NoReturn, cast
 
-import NASAM3DLib
 from NASAM3DLib.progress import Cancelled, ProgressCallback
+from NASAM3DLib.worker.handshake import greeting
 from NASAM3DLib.worker.liveness import WatchedReader
 from NASAM3DLib.worker.protocol import (
-    PROTOCOL_VERSION,
     Message,
     NoRoomError,
     ProtocolError,
@@ -113,7 +111,7 @@ class Server:
         """
         worker = threading.Thread(target=self._work, name="jobs", daemon=True)
         worker.start()
-        self._send(Message("hello", _greeting(sorted(self._jobs))))
+        self._send(greeting(self._jobs))
         status = self._listen()
         for event in list(self._cancelled.values()):
             event.set()
@@ -274,15 +272,3 @@ def _private_streams() -> tuple[io.BufferedReader, io.BufferedWriter]:
         msvcrt.setmode(input_fd, os.O_BINARY)
         msvcrt.setmode(output_fd, os.O_BINARY)
     return os.fdopen(input_fd, "rb"), os.fdopen(output_fd, "wb")
-
-
-def _greeting(verbs: list[str]) -> dict[str, Any]:
-    """Say who is speaking."""
-    return {
-        "protocol": PROTOCOL_VERSION,
-        "library": NASAM3DLib.__version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "pid": os.getpid(),
-        "verbs": verbs,
-    }

@@ -71,10 +71,10 @@ def shown_clicks(rows: Sequence[Row]) -> tuple[int, ...]:
     Returns
     -------
     tuple of int
-        1, 3, 5, 10 as far as that many were made.
+        1, 3, 5, 10 as far as that many were made, and the last; 1 if there is no row.
     """
-    most = max((row.n_clicks for row in rows), default=0)
-    return tuple(n for n in SHOWN_CLICKS if n <= most)
+    most = max((row.n_clicks for row in rows), default=1)
+    return tuple(sorted({*(n for n in SHOWN_CLICKS if n <= most), most}))
 
 
 def lowered_share(rows: Sequence[Row]) -> float:

@@ -15,9 +15,14 @@ from NASAM3DLib.scan.projections import ProjectionSet
 from NASAM3DLib.segment.mask import Mask
 from NASAM3DLib.segment.prompts import Prompts
 from NASAM3DLib.worker.jobs import Session, display_window
+from NASAM3DLib.worker.mask_parts import (
+    occupied_part,
+    pack_attention,
+    unpack_base,
+    with_base,
+)
 from NASAM3DLib.worker.payloads import (
     content_id,
-    pack_attention,
     pack_mask,
     pack_projections,
     pack_prompts,
@@ -200,6 +205,23 @@ def test_an_attention_map_travels_as_the_box_that_it_fills() -> None:
     np.testing.assert_allclose(place @ [0, 1, 0, 1], GRID.ijk_to_ras @ [2, 2, 1, 1])
     assert not pack_attention(None, GRID).arrays
     assert not pack_attention(np.zeros(GRID.shape_kji, np.float32), GRID).arrays
+
+
+def test_the_mask_that_clicks_correct_travels_with_them() -> None:
+    array = np.zeros(GRID.shape_kji, dtype=bool)
+    array[1:3, 0, 1:] = True
+    request = with_base(pack_prompts("predict", Prompts(), volume_id="v"), occupied_part(array))
+    assert request.arrays["base"].shape == (2, 1, GRID.shape_kji[2] - 1)
+    received = unpack_base(travelled(request), GRID)
+    np.testing.assert_array_equal(received.array, array)
+    assert received.grid is GRID
+    bare = with_base(pack_prompts("predict", Prompts(), volume_id="v"), None)
+    assert unpack_base(bare, GRID) is None
+    other = array.copy()
+    other[1, 0, 1] = False
+    assert occupied_part(array).key != occupied_part(other).key == occupied_part(other).key
+    with pytest.raises(ValueError, match="does not fit into a volume"):
+        unpack_base(request, VolumeGrid.centred((2, 2, 2), 1.0))
 
 
 def test_a_body_is_shown_in_the_soft_tissue_window_in_either_unit() -> None:

@@ -18,7 +18,8 @@ from NASAM3DLib.reconstruct.volume import Volume
 from NASAM3DLib.scan.grid import VolumeGrid
 from NASAM3DLib.segment.mask import Mask
 from NASAM3DLib.worker.jobs import Session
-from NASAM3DLib.worker.payloads import pack_attention, pack_volume, unpack_prompts
+from NASAM3DLib.worker.mask_parts import pack_attention, unpack_base
+from NASAM3DLib.worker.payloads import pack_volume, unpack_prompts
 from NASAM3DLib.worker.protocol import Message
 from NASAM3DLib.worker.reporting import ProgressReporter
 from NASAM3DLib.worker.server import JobTable, Upkeep, serve
@@ -138,8 +139,9 @@ class KnownSession(Session):
         if request.fields.get("engine") == "sam-med3d" and not self.has_weights:
             raise FileNotFoundError("SAM-Med3D has no weights yet: download them.")
         inside = prompts.inside_box(volume.grid)
-        array = np.zeros(volume.grid.shape_kji, dtype=bool)
-        if not len(prompts.positive_ras):
+        base = unpack_base(request, volume.grid)
+        array = np.zeros(volume.grid.shape_kji, dtype=bool) if base is None else base.array
+        if base is None and not len(prompts.positive_ras):
             array |= inside
         for points, value in ((prompts.positive_ras, True), (prompts.negative_ras, False)):
             for point in points:

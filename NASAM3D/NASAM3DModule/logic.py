@@ -1,8 +1,8 @@
 """What the panel does, for scripts as well."""
 
+from functools import partial
 from pathlib import Path
 
-import slicer
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
@@ -11,10 +11,19 @@ from NASAM3DLib.worker.client import WorkerClient
 from NASAM3DLib.worker.job import ignore
 from NASAM3DLib.worker.protocol import Message
 from NASAM3DModule import points as pointsOf
+from NASAM3DModule.base import baseOf, keepBase
 from NASAM3DModule.box import startDrawing
 from NASAM3DModule.parameters import NASAM3DParameterNode, canBeUncertain
-from NASAM3DModule.segments import isLocked, placeMask, referenceVolume, segmentOf
-from NASAM3DModule.volumes import gridOf, placeVolume, volumeKey, volumeOf
+from NASAM3DModule.segments import (
+    figuresOf,
+    forgetFigures,
+    hasFigures,
+    isLocked,
+    placeMask,
+    referenceVolume,
+    segmentOf,
+)
+from NASAM3DModule.volumes import gridOf, placeVolume, volumeKey, volumeReader
 
 
 class NASAM3DLogic(ScriptedLoadableModuleLogic):
@@ -95,7 +104,7 @@ class NASAM3DLogic(ScriptedLoadableModuleLogic):
         self.clicks.forget()
         points, parameters.points, parameters.segmentId = parameters.points, None, ""
         if points:
-            slicer.mrmlScene.RemoveNode(points)
+            pointsOf.removePoints(points)
 
     def chooseSegment(self, parameters, segmentId: str) -> None:
         """Go on with another segment and its points."""
@@ -108,14 +117,30 @@ class NASAM3DLogic(ScriptedLoadableModuleLogic):
 
     def startPlacing(self, parameters, positive: bool = True) -> None:
         """Let clicks in the views place points, in a new list if there is none."""
-        if not parameters.points:
-            parameters.points = pointsOf.makePoints(parameters.inputVolume)
+        self.ensurePoints(parameters)
         pointsOf.startPlacing(parameters.points, positive)
+
+    def ensurePoints(self, parameters) -> None:
+        """Give the chosen segment a list of points.
+
+        A segment that was made or changed otherwise is kept as it is, for the points to correct.
+        """
+        segmentation, segmentId = parameters.segmentation, parameters.segmentId
+        isForeign = segmentOf(parameters) and not figuresOf(segmentation, segmentId)
+        if parameters.points and not isForeign:
+            return
+        if parameters.points:
+            pointsOf.removePoints(parameters.points)
+        points = pointsOf.makePoints(parameters.inputVolume)
+        if segmentOf(parameters):
+            pointsOf.assignPoints(points, segmentation, segmentId)
+            keepBase(points, segmentation, segmentId, parameters.inputVolume)
+            forgetFigures(segmentOf(parameters))
+        parameters.points = points
 
     def startDrawingBox(self, parameters) -> None:
         """Let clicks in the views draw a box around the structure."""
-        if not parameters.points:
-            parameters.points = pointsOf.makePoints(parameters.inputVolume)
+        self.ensurePoints(parameters)
         startDrawing(parameters.points)
 
     def askAttention(self, figures: dict, onResult, onError):
@@ -149,10 +174,12 @@ class NASAM3DLogic(ScriptedLoadableModuleLogic):
         volumeNode = parameters.inputVolume
         if isLocked(segmentOf(parameters)):
             raise ValueError(_("The segment is locked: unlock it to change it."))
+        base = baseOf(parameters.points)
+        self.checkUnchanged(parameters, isNew=base is not None)
         prompts = pointsOf.promptsOf(parameters.points, volumeNode)
         prompts.voxels(gridOf(volumeNode))
         prompts.check_box()
-        if not len(prompts.positive_ras) and prompts.box_ras is None:
+        if not len(prompts.positive_ras) and prompts.box_ras is None and base is None:
             self.clicks.forget()
             self.removeSegment(parameters)
             return False
@@ -168,8 +195,20 @@ class NASAM3DLogic(ScriptedLoadableModuleLogic):
             "guidance_strength": parameters.guidanceStrength,
         }
         engine = parameters.engine.value or None
-        state = ClickState(key, lambda: volumeOf(volumeNode), prompts, settings, engine)
+        read = partial(volumeReader, volumeNode)
+        state = ClickState(key, read, prompts, settings, engine, base)
         return self.clicks.update(state, on_result=onMask, on_error=onError)
+
+    def checkUnchanged(self, parameters, isNew: bool) -> None:
+        """Refuse to overwrite what was drawn otherwise since the points made the segment."""
+        segmentation, segmentId = parameters.segmentation, parameters.segmentId
+        segment = segmentOf(parameters)
+        if segment is None or figuresOf(segmentation, segmentId):
+            return
+        if not (isNew and not hasFigures(segment)):
+            raise ValueError(
+                _("The segment was changed elsewhere: press + Inside or − Outside to go on.")
+            )
 
     def removeSegment(self, parameters) -> None:
         """Remove the chosen segment, if there is one, and keep its points."""

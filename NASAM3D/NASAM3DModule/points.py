@@ -5,7 +5,8 @@ import vtk
 from slicer.i18n import tr as _
 
 from NASAM3DLib.segment.prompts import Prompts
-from NASAM3DModule.box import boxOf, cornersOf, isDrawn
+from NASAM3DModule.base import removeBase
+from NASAM3DModule.box import boxOf, cornersOf, isDrawn, removeBox
 
 VOLUME_REFERENCE = "NASAM3D.Volume"
 SEGMENTATION_REFERENCE, SEGMENT_ATTRIBUTE = "NASAM3D.Segmentation", "NASAM3D.SegmentId"
@@ -30,6 +31,13 @@ def assignPoints(points, segmentationNode, segmentId: str) -> None:
         SEGMENTATION_REFERENCE, segmentationNode.GetID() if segmentationNode else None
     )
     points.SetAttribute(SEGMENT_ATTRIBUTE, segmentId if segmentationNode else None)
+
+
+def removePoints(points) -> None:
+    """Remove a list of points with its box and what it corrects."""
+    removeBox(points)
+    removeBase(points)
+    slicer.mrmlScene.RemoveNode(points)
 
 
 def pointsOfSegment(segmentationNode, segmentId: str):

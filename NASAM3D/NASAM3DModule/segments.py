@@ -81,6 +81,16 @@ def placeMask(parameters, volumeNode, message) -> dict:
     return {**figures, "volume_id": message.fields.get("volume_id")}
 
 
+def hasFigures(segment) -> bool:
+    """Tell whether points have made a segment, whatever has become of it since."""
+    return segment.GetTag(FIGURES_TAG, vtk.mutable(""))
+
+
+def forgetFigures(segment) -> None:
+    """Forget what was measured on a segment that has been changed since."""
+    segment.RemoveTag(FIGURES_TAG)
+
+
 def figuresOf(segmentationNode, segmentId: str):
     """Give the figures that were measured on a segment; None if it has been changed since."""
     text = vtk.mutable("")
@@ -89,9 +99,7 @@ def figuresOf(segmentationNode, segmentId: str):
         return None
     figures = json.loads(str(text))
     array = slicer.util.arrayFromSegmentInternalBinaryLabelmap(segmentationNode, segmentId)
-    if array is None:
-        return None
-    count = int((array == segment.GetLabelValue()).sum())
+    count = 0 if array is None else int((array == segment.GetLabelValue()).sum())
     return figures if count == figures["n_voxels"] else None
 
 

@@ -6,7 +6,7 @@ from slicer.i18n import tr as _
 
 from NASAM3DLib.reconstruct.volume import Volume
 from NASAM3DLib.scan.grid import VolumeGrid
-from NASAM3DLib.worker.payloads import unpack_volume
+from NASAM3DLib.worker.payloads import receive_volume
 from NASAM3DModule.parameters import Quantity
 
 QUANTITY_ATTRIBUTE = "NASAM3D.Quantity"
@@ -15,7 +15,7 @@ UNCERTAINTY_REFERENCE = "NASAM3D.Uncertainty"
 
 def placeVolume(message, volumeNode, name: str):
     """Put a reconstructed volume into a node, a new one unless the given one is in the scene."""
-    volume = unpack_volume(message)
+    volume = receive_volume(message)
     if volumeNode is None or not slicer.mrmlScene.IsNodePresent(volumeNode):
         name = slicer.mrmlScene.GenerateUniqueName(name)
         volumeNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
@@ -45,7 +45,7 @@ def placeUncertainty(volumeNode, volume) -> None:
 
 def showPreview(message, previewNode):
     """Put a volume that is not finished into a node of its own, which no list of nodes shows."""
-    volume = unpack_volume(message)
+    volume = receive_volume(message)
     if previewNode is None or not slicer.mrmlScene.IsNodePresent(previewNode):
         previewNode = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScalarVolumeNode")
         previewNode.UnRegister(None)
@@ -92,12 +92,23 @@ def volumeKey(volumeNode) -> tuple:
     return volumeNode.GetID(), changed, place, quantityOf(volumeNode)
 
 
-def volumeOf(volumeNode) -> Volume:
-    """Copy a volume node, with its map of uncertainty if it has one, for the background process."""
-    array = slicer.util.arrayFromVolume(volumeNode).astype("float32")
+def volumeReader(volumeNode):
+    """Give a function that copies a volume, with its map of uncertainty, in any thread.
+
+    The arrays are the nodes' own memory, which lives as long as they do; a volume that is changed
+    meanwhile is another one for :func:`volumeKey`, and what comes of this one is dropped.
+    """
+    array = slicer.util.arrayFromVolume(volumeNode)
     mapNode = volumeNode.GetNodeReference(UNCERTAINTY_REFERENCE)
     uncertainty = None
     if mapNode and mapNode.GetImageData():
-        values = slicer.util.arrayFromVolume(mapNode)
-        uncertainty = values.astype("float32") if values.shape == array.shape else None
-    return Volume(array, gridOf(volumeNode), quantityOf(volumeNode), uncertainty)
+        uncertainty = slicer.util.arrayFromVolume(mapNode)
+        uncertainty = uncertainty if uncertainty.shape == array.shape else None
+    grid, quantity = gridOf(volumeNode), quantityOf(volumeNode)
+
+    def read() -> Volume:
+        copies = (each if each is None else each.astype("float32") for each in (array, uncertainty))
+        voxels, spread = copies
+        return Volume(voxels, grid, quantity, spread)
+
+    return read

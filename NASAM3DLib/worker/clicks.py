@@ -15,6 +15,7 @@ from NASAM3DLib.reconstruct.volume import Volume
 from NASAM3DLib.segment.prompts import Prompts
 from NASAM3DLib.worker.client import WorkerClient
 from NASAM3DLib.worker.job import WorkerError, ignore
+from NASAM3DLib.worker.mask_parts import MaskPart, with_base
 from NASAM3DLib.worker.payloads import pack_prompts, pack_volume
 from NASAM3DLib.worker.protocol import Deferred, Message
 
@@ -37,6 +38,8 @@ class ClickState:
         Settings of the engine, plain values.
     engine : str, optional
         Name of the engine; the worker's default if not given.
+    base : MaskPart, optional
+        A mask that was made otherwise and that the points shall correct.
     """
 
     volume_key: Hashable
@@ -44,6 +47,7 @@ class ClickState:
     prompts: Prompts
     settings: Mapping[str, Any] = field(default_factory=dict)
     engine: str | None = None
+    base: MaskPart | None = None
 
     @property
     def key(self) -> tuple[Hashable, ...]:
@@ -59,6 +63,7 @@ class ClickState:
             box,
             settings,
             self.engine,
+            None if self.base is None else self.base.key,
         )
 
 
@@ -197,7 +202,7 @@ class ClickedSegmentation:
                 self._end(request, error)
 
         self._client.submit(
-            pack_prompts("predict", state.prompts, **fields),
+            with_base(pack_prompts("predict", state.prompts, **fields), state.base),
             on_result=lambda answer: self._end(request, answer),
             on_error=give_up,
         )

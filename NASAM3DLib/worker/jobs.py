@@ -36,9 +36,9 @@ from NASAM3DLib.scan.grid import VolumeGrid
 from NASAM3DLib.scan.projections import ProjectionSet
 from NASAM3DLib.worker import services
 from NASAM3DLib.worker.files import load_sent_scan
+from NASAM3DLib.worker.mask_parts import pack_attention, unpack_base
 from NASAM3DLib.worker.memory import HeldVolume, VolumeMemory
 from NASAM3DLib.worker.payloads import (
-    pack_attention,
     pack_mask,
     pack_volume,
     unpack_projections,
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from NASAM3DLib.reconstruct.running import RunOptions
     from NASAM3DLib.scan.geometry import ConeBeamGeometry
     from NASAM3DLib.segment.mask import Mask
+    from NASAM3DLib.segment.prompts import Prompts
     from NASAM3DLib.segment.segmenter import PromptableSegmenter
 
 READING_PART = 0.05
@@ -197,7 +198,8 @@ class Session:
         Parameters
         ----------
         request : Message
-            With ``volume_id`` and prompts. Optional: ``engine``, ``settings``.
+            With ``volume_id`` and prompts. Optional: ``engine``, ``settings``, and a mask that
+            the prompts shall correct (:func:`~NASAM3DLib.worker.mask_parts.with_base`).
         progress : callable
             Progress callback.
 
@@ -209,8 +211,18 @@ class Session:
         """
         prompts = unpack_prompts(request)
         segmenter = self._requested_segmenter(request, sub_progress(progress, 0.0, PREPARING_PART))
-        mask = segmenter.predict(prompts, progress=sub_progress(progress, PREPARING_PART, 1.0))
-        return self._packed(mask)
+        part = sub_progress(progress, PREPARING_PART, 1.0)
+        base = unpack_base(request, self._check_volume(request).grid)
+        if base is None:
+            return self._packed(segmenter.predict(prompts, progress=part))
+        from NASAM3DLib.segment.continued import continued
+
+        def predict_alone(some: Prompts) -> Mask:
+            """Predict without regard to what was predicted before."""
+            segmenter.reset()
+            return segmenter.predict(some, progress=part)
+
+        return self._packed(continued(base, prompts, predict_alone))
 
     def attention(self, request: Message, progress: ProgressCallback) -> Message:
         """Give the attention behind the last prediction.
@@ -225,7 +237,7 @@ class Session:
         Returns
         -------
         Message
-            As :func:`~NASAM3DLib.worker.payloads.pack_attention` makes it.
+            As :func:`~NASAM3DLib.worker.mask_parts.pack_attention` makes it.
         """
         volume = self._check_volume(request)
         engine = self._last_engine()

@@ -14,6 +14,7 @@ from NASAM3DLib.reconstruct.volume import Quantity, Volume
 from NASAM3DLib.scan.grid import VolumeGrid
 from NASAM3DLib.scan.projections import ProjectionSet
 from NASAM3DLib.segment.prompts import Prompts
+from NASAM3DLib.worker.mask_parts import occupied_box
 from NASAM3DLib.worker.protocol import Array, Message
 
 if TYPE_CHECKING:
@@ -232,22 +233,10 @@ def pack_mask(kind: str, mask: Mask, **fields: Any) -> Message:
     Message
         Its array ``mask`` is the smallest box that holds all voxels, at ``offset_kji``.
     """
-    box = _occupied_box(mask.array)
+    box = occupied_box(mask.array)
     offset_kji = [part.start for part in box]
     described = {"shape_kji": list(mask.grid.shape_kji), "offset_kji": offset_kji}
     return Message(kind, {**described, **fields}, {"mask": mask.array[box]})
-
-
-def _occupied_box(array: npt.NDArray[np.bool_]) -> tuple[slice, ...]:
-    """Give the smallest box with all true voxels; each axis has only the rest of the others."""
-    box = [slice(0, n) for n in array.shape]
-    for axis in range(array.ndim):
-        others = tuple(other for other in range(array.ndim) if other != axis)
-        occupied = np.flatnonzero(array[tuple(box)].any(axis=others))
-        if not occupied.size:
-            return (slice(0, 0),) * array.ndim
-        box[axis] = slice(int(occupied[0]), int(occupied[-1]) + 1)
-    return tuple(box)
 
 
 def unpack_mask(message: Message) -> npt.NDArray[np.uint8]:
@@ -278,32 +267,6 @@ def unpack_mask(message: Message) -> npt.NDArray[np.uint8]:
     mask = np.zeros(shape, dtype=np.uint8)
     mask[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] = box
     return mask
-
-
-def pack_attention(attention: npt.NDArray[np.float32] | None, grid: VolumeGrid) -> Message:
-    """Put an attention map into a message, in steps of 1/255.
-
-    Parameters
-    ----------
-    attention : ndarray, shape (k, j, i), float32, or None
-        Attention in [0, 1] on the volume's grid.
-    grid : VolumeGrid
-        The volume's grid.
-
-    Returns
-    -------
-    Message
-        The array ``attention``, uint8, is the box where it is not zero; the field ``ijk_to_ras`` is
-        the place of that box. Without an array where there is no attention.
-    """
-    levels = None if attention is None else np.rint(255.0 * attention).astype(np.uint8)
-    if levels is None or not levels.any():
-        return Message("result")
-    box = _occupied_box(levels > 0)
-    ijk_to_ras = grid.ijk_to_ras.copy()
-    low_ijk = np.array([part.start for part in box[::-1]], dtype=np.float64)
-    ijk_to_ras[:3, 3] = grid.to_ras(low_ijk)
-    return Message("result", {"ijk_to_ras": ijk_to_ras.tolist()}, {"attention": levels[box]})
 
 
 def content_id(volume: Volume) -> str:

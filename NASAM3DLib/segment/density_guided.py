@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from NASAM3DLib.progress import ProgressCallback
+from NASAM3DLib.progress import ProgressCallback, sub_progress
 from NASAM3DLib.reconstruct.volume import Volume
 from NASAM3DLib.segment.components import tidied
+from NASAM3DLib.segment.corrections import Accepted, accept
 from NASAM3DLib.segment.engine_base import ClickEngine, Prediction
 from NASAM3DLib.segment.fronts import DensityFronts
 from NASAM3DLib.segment.mask_patch import mask_patch
@@ -33,6 +34,24 @@ MAX_REGIONS = 4
 """Regions kept with their fronts: the present one and those it grew from."""
 
 
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """The answer to some clicks, kept for those that follow."""
+
+    key: bytes
+    accepted: Accepted
+    region: WorkingRegion
+    attention: FloatArray | None
+
+    def prediction(self, volume: Volume) -> Prediction:
+        """Give the answer as it is kept for undo."""
+        shown = None
+        if self.attention is not None:
+            shape = volume.grid.shape_kji
+            shown = functools.partial(resampled, self.region, self.attention, shape)
+        return Prediction(self.accepted.mask, self.accepted.probability, shown)
+
+
 class DensityGuidedSegmenter(ClickEngine):
     """Segment by density attention and a random walker: no network, no training.
 
@@ -51,7 +70,8 @@ class DensityGuidedSegmenter(ClickEngine):
 
     A mask depends on the volume and the prompts, not on what was asked before. The steps, each in
     its module: ``region_box`` (where to work), ``density`` and ``fronts`` (attention), ``walk``
-    (probability) and ``refine`` (boundary).
+    (probability), ``refine`` (boundary) and ``corrections`` (what a later click may change). Clicks
+    are answered in their order, and answers are kept, so that a new click costs its own only.
     """
 
     def __init__(
@@ -60,6 +80,7 @@ class DensityGuidedSegmenter(ClickEngine):
         super().__init__(settings)
         self.widen_by_uncertainty = widen_by_uncertainty
         self._fronts: dict[tuple[RegionBox, tuple[int, int, int]], DensityFronts] = {}
+        self._steps: list[_Step] = []
 
     @property
     def name(self) -> str:
@@ -69,12 +90,37 @@ class DensityGuidedSegmenter(ClickEngine):
     def _prepared(self, volume_hu: Volume) -> Volume:
         """Forget the regions; the uncertainty too, unless it is wanted."""
         self._fronts.clear()
+        self._steps.clear()
         return volume_hu if self.widen_by_uncertainty else replace(volume_hu, uncertainty=None)
 
     def _answer(
         self, volume: Volume, prompts: ResolvedPrompts, progress: ProgressCallback
     ) -> Prediction:
-        """Find the region of the clicks, walk in it and refine the boundary."""
+        """Answer the clicks one after another, as far as no answer is kept."""
+        progress("density", 0.0)
+        # What comes before the first positive click is answered together with it.
+        parts = [part for part in prompts.parts if part.stop > prompts.first_positive]
+        steps: list[_Step] = []
+        for number, part in enumerate(parts):
+            shown = prompts.first(part.stop)
+            kept = self._steps[number] if number < len(self._steps) else None
+            if kept is None or kept.key != shown.key():
+                before = steps[-1].accepted if steps else None
+                share = sub_progress(progress, number / len(parts), (number + 1) / len(parts))
+                kept = self._step(volume, shown, before, share)
+            steps.append(kept)
+        progress("boundary", 1.0)
+        self._steps = steps
+        return steps[-1].prediction(volume)
+
+    def _step(
+        self,
+        volume: Volume,
+        prompts: ResolvedPrompts,
+        before: Accepted | None,
+        progress: ProgressCallback,
+    ) -> _Step:
+        """Answer the newest part: find the region, walk in it, refine the boundary, accept."""
         progress("density", 0.0)
         fronts = self._fronts_of(volume, prompts)
         region = fronts.region
@@ -84,12 +130,11 @@ class DensityGuidedSegmenter(ClickEngine):
         progress("boundary", 0.7)
         sharpen = self.settings.refine_boundary
         fine = refined(volume.array, region, _tidied(probability, clicks), sharpen=sharpen)
-        mask = mask_patch(fine, prompts, volume.grid)
+        solved = Accepted(mask_patch(fine, prompts, volume.grid), fine)
+        if before is not None:
+            solved = accept(before, solved, prompts, volume.grid)
         progress("boundary", 1.0)
-        shown = None
-        if attention is not None:
-            shown = functools.partial(resampled, region, attention, volume.grid.shape_kji)
-        return Prediction(mask, fine, shown)
+        return _Step(prompts.key(), solved, region, attention)
 
     def _fronts_of(self, volume: Volume, prompts: ResolvedPrompts) -> DensityFronts:
         """Find the region of the clicks; with guidance it grows until it holds the object."""

@@ -44,11 +44,14 @@ class ResolvedPrompts:
     marks : tuple of ndarray, shape (m, 3), intp
         For each click, the voxels that the mask must agree with because of it. All voxels of a
         scribble are with its last click.
+    parts : tuple of slice
+        Clicks that stand for each click, scribble or box of the prompts.
     """
 
     clicks: Prompts
     voxels_kji: IndexArray
     marks: tuple[IndexArray, ...]
+    parts: tuple[slice, ...]
 
     def __len__(self) -> int:
         return len(self.clicks)
@@ -98,7 +101,25 @@ class ResolvedPrompts:
         """
         clicks = self.clicks
         shown = Prompts(clicks.points_ras[:n_clicks], clicks.labels[:n_clicks], clicks.box_ras)
-        return ResolvedPrompts(shown, self.voxels_kji[:n_clicks], self.marks[:n_clicks])
+        parts = (slice(part.start, min(part.stop, n_clicks)) for part in self.parts)
+        return ResolvedPrompts(
+            shown,
+            self.voxels_kji[:n_clicks],
+            self.marks[:n_clicks],
+            tuple(part for part in parts if part.start < part.stop),
+        )
+
+    def key(self) -> bytes:
+        """Give what tells these prompts from all others on the same volume.
+
+        Returns
+        -------
+        bytes
+        """
+        clicks, box_ras = self.clicks, self.clicks.box_ras
+        pieces = [self.voxels_kji.tobytes(), clicks.labels.tobytes(), repr(self.parts).encode()]
+        pieces += [mark.tobytes() for mark in self.marks]
+        return b"|".join([*pieces, b"" if box_ras is None else box_ras.tobytes()])
 
 
 def marked_voxels(prompts: Prompts, grid: VolumeGrid) -> tuple[IndexArray, ...]:
@@ -170,7 +191,10 @@ def resolve(prompts: Prompts, volume: Volume) -> ResolvedPrompts:
     marks: list[IndexArray] = []
     for part in parts:
         marks += [*np.split(part.voxels_kji, len(part.voxels_kji))[:-1], part.mark]
-    return ResolvedPrompts(clicks, np.concatenate([p.voxels_kji for p in parts]), tuple(marks))
+    stops = np.cumsum([len(part.voxels_kji) for part in parts]).tolist()
+    spans = tuple(slice(a, b) for a, b in itertools.pairwise([0, *stops]))
+    voxels = np.concatenate([part.voxels_kji for part in parts])
+    return ResolvedPrompts(clicks, voxels, tuple(marks), spans)
 
 
 @dataclass(frozen=True, eq=False)

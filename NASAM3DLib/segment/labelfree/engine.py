@@ -131,7 +131,7 @@ class LabelFreeSegmenter(ClickEngine):
         for done, n_clicks in enumerate(range(first + 1, len(prompts) + 1)):
             progress("network", 0.1 + 0.9 * done / (len(prompts) - first))
             shown = prompts.first(n_clicks)
-            key = _key_of(shown)
+            key = shown.key()
             if done >= len(scene.steps) or scene.steps[done].key != key:
                 del scene.steps[done:]
                 scene.steps.append(self._step(scene, shown, key))
@@ -211,12 +211,6 @@ class LabelFreeSegmenter(ClickEngine):
             logits = self.network(x, strength=self.settings.guidance_strength)
         result: FloatArray = logits[0, 0].float().cpu().numpy()
         return result
-
-
-def _key_of(prompts: ResolvedPrompts) -> bytes:
-    """Give what tells some clicks from all others."""
-    marks = b"|".join(mark.tobytes() for mark in prompts.marks)
-    return prompts.voxels_kji.tobytes() + prompts.clicks.labels.tobytes() + marks
 
 
 def _trimmed(patch: Patch) -> Patch:

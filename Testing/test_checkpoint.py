@@ -19,7 +19,8 @@ from NASAM3DLib.reconstruct.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from NASAM3DLib.reconstruct.iterative import IterationState, OperatorScale
+from NASAM3DLib.reconstruct.iterative import IterationState
+from NASAM3DLib.reconstruct.operator_scale import OperatorScale
 from NASAM3DLib.reconstruct.running import RunOptions, Watch
 from NASAM3DLib.reconstruct.settings import ReconstructionSettings
 from NASAM3DLib.scan.geometry import ConeBeamGeometry

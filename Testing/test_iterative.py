@@ -8,7 +8,8 @@ from analytic_objects import Ellipsoid, circular_scan, draw, project
 
 from NASAM3DLib.progress import Cancelled
 from NASAM3DLib.reconstruct.analytic import reconstruct_fdk
-from NASAM3DLib.reconstruct.iterative import TotalVariationProblem, operator_scale
+from NASAM3DLib.reconstruct.iterative import TotalVariationProblem
+from NASAM3DLib.reconstruct.operator_scale import operator_scale
 from NASAM3DLib.reconstruct.projector import Projector
 from NASAM3DLib.reconstruct.settings import PHASES, Phase, ReconstructionSettings
 from NASAM3DLib.reconstruct.total_variation import INNER_ITERATIONS, TotalVariationProx

@@ -9,8 +9,9 @@ import pytest
 from analytic_objects import Ellipsoid, circular_scan, draw, project
 
 from NASAM3DLib.pipeline import reconstruct
-from NASAM3DLib.reconstruct.iterative import TotalVariationProblem, operator_scale
+from NASAM3DLib.reconstruct.iterative import TotalVariationProblem
 from NASAM3DLib.reconstruct.iterative_torch import TorchTotalVariationProblem
+from NASAM3DLib.reconstruct.operator_scale import operator_scale
 from NASAM3DLib.reconstruct.projector import Projector
 from NASAM3DLib.reconstruct.settings import Phase, ReconstructionSettings
 from NASAM3DLib.reconstruct.tuning import held_out_error

@@ -22,7 +22,8 @@ import numpy.typing as npt
 
 import NASAM3DLib
 from NASAM3DLib.files import replacing
-from NASAM3DLib.reconstruct.iterative import IterationState, OperatorScale
+from NASAM3DLib.reconstruct.iterative import IterationState
+from NASAM3DLib.reconstruct.operator_scale import OperatorScale
 from NASAM3DLib.reconstruct.settings import PHASES, ReconstructionSettings
 from NASAM3DLib.scan.geometry import ConeBeamGeometry
 from NASAM3DLib.scan.grid import VolumeGrid

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from NASAM3DLib.progress import ProgressCallback, no_progress, sub_progress
 from NASAM3DLib.reconstruct.footprint import FootprintProjector
+from NASAM3DLib.reconstruct.operator_scale import OperatorScale, operator_scale
 from NASAM3DLib.reconstruct.projector import Projector
 from NASAM3DLib.reconstruct.settings import Phase
 from NASAM3DLib.scan.grid import VolumeGrid
@@ -31,81 +32,10 @@ AnyProjector = Projector | FootprintProjector
 
 GOLDEN = (math.sqrt(5) - 1) / 2
 
-SMALLEST_PATH_MM = 1e-6
-
 ITERATING = "iterating"
 
 PIECE_VALUES = 2**25
 """Values that are written to fresh memory in a fraction of a second."""
-
-
-@dataclass(frozen=True)
-class OperatorScale:
-    """Two numbers that tie a strength of total variation to one scan and grid.
-
-    Parameters
-    ----------
-    lipschitz : float
-        L, mm^2, see :class:`TotalVariationProblem`.
-    mean_attenuation : float
-        The constant that explains the projections best, 1/mm.
-    """
-
-    lipschitz: float
-    mean_attenuation: float
-
-
-def operator_scale(
-    projection_set: ProjectionSet,
-    grid: VolumeGrid,
-    *,
-    progress: ProgressCallback = no_progress,
-) -> OperatorScale:
-    """Measure a scan and grid with one projection and one back-projection.
-
-    Parameters
-    ----------
-    projection_set : ProjectionSet
-        Line integrals p with their geometry.
-    grid : VolumeGrid
-        Voxels x.
-    progress : callable
-        Called before every fraction of a second of work.
-
-    Returns
-    -------
-    OperatorScale
-        ``L = max(A^T W A 1)`` and ``<A 1, p> / <A 1, A 1>``, with the weights W if there are any.
-
-    Raises
-    ------
-    ValueError
-        If no ray crosses the grid or the projections hold no object.
-    """
-    projector = Projector(grid, projection_set.geometry)
-    ones = np.ones(grid.shape_kji[::-1], dtype=np.float32).T
-    paths = projector.forward(ones, progress=sub_progress(progress, 0.0, 0.5))
-    if paths.max() <= SMALLEST_PATH_MM:
-        raise ValueError(
-            "No ray crosses the volume: its grid and the scanner geometry do not belong "
-            "together. Check the grid's centre and the isocenter."
-        )
-    across = sum(
-        float(np.vdot(path, view))
-        for path, view in zip(paths, projection_set.projections, strict=True)
-    )
-    along = sum(float(np.vdot(path, path)) for path in paths)
-    if across <= 0:
-        raise ValueError(
-            "The projections hold no attenuating object (their mean is "
-            f"{float(projection_set.projections.mean()):.3g}): are they line integrals? Raw counts "
-            "must be converted first."
-        )
-    if projection_set.weights is not None:
-        paths *= projection_set.weights
-    # The ones are not needed any more; their memory takes the back-projection.
-    back = projector.adjoint(paths, out=ones, progress=sub_progress(progress, 0.5, 1.0))
-    return OperatorScale(float(back.max()), across / along)
 
 
 @dataclass(eq=False)
@@ -302,7 +232,8 @@ class TotalVariationProblem:
     grid : VolumeGrid
         Voxels x.
     scale : OperatorScale, optional
-        As :func:`operator_scale` gives it, which is called if it is not given.
+        As :func:`~NASAM3DLib.reconstruct.operator_scale.operator_scale` gives it, which is called
+        if it is not given.
     n_rays : int
         Rays in each pixel; more than one integrate over its width.
 

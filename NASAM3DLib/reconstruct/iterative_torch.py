@@ -16,11 +16,14 @@ from NASAM3DLib.reconstruct.footprint_torch import TorchFootprintProjector
 from NASAM3DLib.reconstruct.iterative import (
     GOLDEN,
     ITERATING,
-    SMALLEST_PATH_MM,
     IterationState,
-    OperatorScale,
     StepCallback,
     ignore_step,
+)
+from NASAM3DLib.reconstruct.operator_scale import (
+    OperatorScale,
+    require_crossing,
+    require_object,
 )
 from NASAM3DLib.reconstruct.projector_torch import TorchProjector
 from NASAM3DLib.reconstruct.settings import Phase
@@ -45,7 +48,7 @@ Subset = tuple[AnyProjector, Tensor, Tensor | None]
 def torch_operator_scale(
     projection_set: ProjectionSet, grid: VolumeGrid, device: str
 ) -> OperatorScale:
-    """Measure a scan and grid, as :func:`~NASAM3DLib.reconstruct.iterative.operator_scale`.
+    """Measure a scan and grid, as :func:`~NASAM3DLib.reconstruct.operator_scale.operator_scale`.
 
     Parameters
     ----------
@@ -68,19 +71,10 @@ def torch_operator_scale(
     """
     projector = TorchProjector(grid, projection_set.geometry, device)
     paths = projector.forward(torch.ones(grid.shape_kji, device=device))
-    if float(paths.max()) <= SMALLEST_PATH_MM:
-        raise ValueError(
-            "No ray crosses the volume: its grid and the scanner geometry do not belong "
-            "together. Check the grid's centre and the isocenter."
-        )
+    require_crossing(float(paths.max()))
     measured = torch.from_numpy(np.array(projection_set.projections)).to(device)
     across = float((paths * measured).sum(dtype=torch.float64))
-    if across <= 0:
-        raise ValueError(
-            "The projections hold no attenuating object (their mean is "
-            f"{float(projection_set.projections.mean()):.3g}): are they line integrals? Raw counts "
-            "must be converted first."
-        )
+    require_object(across, projection_set)
     mean_attenuation = across / float(paths.square().sum(dtype=torch.float64))
     if projection_set.weights is not None:
         paths *= torch.from_numpy(np.array(projection_set.weights)).to(device)

@@ -7,6 +7,10 @@ from typing import Any
 import numba as nb
 import numpy as np
 
+from NASAM3DLib.reconstruct import threads
+
+threads.sleep_when_idle()
+
 
 @nb.njit(parallel=True, fastmath=True, error_model="numpy", cache=True)
 def backproject_weighted(filtered: Any, matrices: Any, repeat_rows: bool, out: Any) -> None:

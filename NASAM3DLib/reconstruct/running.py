@@ -20,7 +20,8 @@ from NASAM3DLib.reconstruct.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from NASAM3DLib.reconstruct.iterative import ITERATING, IterationState, OperatorScale
+from NASAM3DLib.reconstruct.iterative import ITERATING, IterationState
+from NASAM3DLib.reconstruct.operator_scale import OperatorScale
 from NASAM3DLib.reconstruct.previews import FIRST_LOOK, PreviewCallback, first_look, thinned
 from NASAM3DLib.reconstruct.settings import ReconstructionSettings
 from NASAM3DLib.scan.grid import VolumeGrid

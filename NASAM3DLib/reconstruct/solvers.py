@@ -6,11 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from NASAM3DLib.progress import ProgressCallback, no_progress
-from NASAM3DLib.reconstruct.iterative import (
-    OperatorScale,
-    TotalVariationProblem,
-    operator_scale,
-)
+from NASAM3DLib.reconstruct.iterative import TotalVariationProblem
+from NASAM3DLib.reconstruct.operator_scale import OperatorScale, operator_scale
 from NASAM3DLib.scan.grid import VolumeGrid
 from NASAM3DLib.scan.projections import ProjectionSet
 

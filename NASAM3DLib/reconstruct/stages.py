@@ -170,7 +170,8 @@ def _strength(task: Task, device: str, progress: ProgressCallback) -> tuple[Stre
 
 def _solved(task: Task, strength: float, device: str, progress: ProgressCallback) -> Base:
     """Iterate from zero or from where the checkpoint was saved."""
-    from NASAM3DLib.reconstruct.iterative import IterationState, OperatorScale
+    from NASAM3DLib.reconstruct.iterative import IterationState
+    from NASAM3DLib.reconstruct.operator_scale import OperatorScale
     from NASAM3DLib.reconstruct.refine import Base
     from NASAM3DLib.reconstruct.solvers import Solver, make_problem
 

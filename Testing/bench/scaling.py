@@ -61,7 +61,8 @@ def measure(size: Size) -> dict[str, float]:
     """Measure one size in this process, which must be a fresh one for its memory to count."""
     import resource
 
-    from NASAM3DLib.reconstruct.iterative import OperatorScale, TotalVariationProblem
+    from NASAM3DLib.reconstruct.iterative import TotalVariationProblem
+    from NASAM3DLib.reconstruct.operator_scale import OperatorScale
     from NASAM3DLib.reconstruct.projector import Projector
     from NASAM3DLib.reconstruct.settings import PHASES, Phase
     from NASAM3DLib.scan.geometry import ConeBeamGeometry

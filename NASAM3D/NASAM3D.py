@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import qt
+import slicer
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import *
@@ -19,6 +20,7 @@ if importlib.util.find_spec("NASAM3DLib") is None:
 
 from NASAM3DModule.logic import NASAM3DLogic  # noqa: F401 - Slicer looks for these here
 from NASAM3DModule.paths import resourceFile
+from NASAM3DModule.sample import registerSampleData
 from NASAM3DModule.self_test import NASAM3DTest  # noqa: F401
 from NASAM3DModule.widget import NASAM3DWidget  # noqa: F401
 
@@ -34,3 +36,4 @@ class NASAM3D(ScriptedLoadableModule):
             "you click on. For research, not for clinical use."
         )
         parent.icon = qt.QIcon(resourceFile("Icons/NASAM3D.png"))
+        slicer.app.connect("startupCompleted()", registerSampleData)

@@ -137,3 +137,29 @@ def test_a_volume_deleted_during_its_reconstruction_is_made_anew(
     assert user.parameters.outputVolume is None
     user.wait(lambda: user.widget.reconstruction.job is None)
     assert len(nodes("vtkMRMLScalarVolumeNode")) == 1
+
+
+def test_the_sample_scan_is_registered_and_opens_in_the_module(user: User, slicer_app: Any) -> None:
+    import SampleData
+    import slicer
+
+    slicer_app.completeStartup()
+    (source,) = [
+        item
+        for item in SampleData.SampleDataLogic.registered
+        if item["sampleName"] == "NASAM3DPelvis"
+    ]
+    assert Path(source["thumbnailFileName"]).is_file()
+    source["customDownloader"](source)
+    user.rest()
+    assert user.parameters.projectionsPath.endswith("NASAM3D-sample.npz")
+    assert user.ui.summaryLabel.text.startswith("a scan")
+    mark = slicer.util.getNode("Sample lesion")
+    np.testing.assert_allclose(mark.GetNthControlPointPosition(0), BALL_CENTRE_RAS)
+    user.ui.sampleButton.click()
+    user.rest()
+    assert len(nodes("vtkMRMLMarkupsFiducialNode")) == 1
+    user.reconstruct()
+    user.place(mark.GetNthControlPointPosition(0))
+    assert user.mask().any()
+    assert mark.GetDisplayVisibility()

@@ -39,7 +39,7 @@ class KnownSession(Session):
 
     def jobs(self) -> JobTable:
         """Give the table of jobs."""
-        own = ("machine", "estimate", "weights", "attention")
+        own = ("machine", "estimate", "weights", "attention", "sample")
         return {**super().jobs(), **{verb: getattr(self, verb) for verb in own}}
 
     def machine(self, request: Message, progress: ProgressCallback) -> Message:
@@ -122,6 +122,13 @@ class KnownSession(Session):
             time.sleep(0.05)
         self.has_weights = True
         return Message("result", {"name": request.fields["name"]})
+
+    def sample(self, request: Message, progress: ProgressCallback) -> Message:
+        """Make a scan file of the kind that this worker knows."""
+        progress("generating a patient", 0.0)
+        path = Path(request.fields["folder"]) / "NASAM3D-sample.npz"
+        path.write_text("50")
+        return Message("result", {"path": str(path), "lesion_ras": [list(CENTRE_RAS)]})
 
     def attention(self, request: Message, progress: ProgressCallback) -> Message:
         """Look at where the last mask is."""

@@ -43,6 +43,15 @@ class NASAM3DLogic(ScriptedLoadableModuleLogic):
         request = Message("inspect", {"path": path})
         return self.client.submit(request, on_result=onResult, on_error=onError)
 
+    def makeSample(self, folder: str, onProgress, onResult, onError):
+        """Make or find the sample scan; ``onResult`` gets a message with its path and lesion."""
+        return self.client.submit(
+            Message("sample", {"folder": folder}),
+            on_progress=onProgress,
+            on_result=onResult,
+            on_error=onError,
+        )
+
     def describeMachine(self, onResult, onError):
         """Ask what the background process has to compute with; ``onResult`` gets the message."""
         return self.client.submit(Message("machine"), on_result=onResult, on_error=onError)

@@ -12,6 +12,7 @@ VOLUME_REFERENCE = "NASAM3D.Volume"
 SEGMENTATION_REFERENCE, SEGMENT_ATTRIBUTE = "NASAM3D.Segmentation", "NASAM3D.SegmentId"
 POSITIVE, NEGATIVE = "positive", "negative"
 POSITIVE_COLOR, NEGATIVE_COLOR = (0.2, 0.8, 0.3), (0.95, 0.25, 0.2)
+MARK_COLOR = (0.3, 0.75, 1.0)
 
 
 def makePoints(volumeNode):

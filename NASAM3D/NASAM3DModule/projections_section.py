@@ -2,7 +2,12 @@
 
 from pathlib import Path
 
+import slicer
 from slicer.i18n import tr as _
+
+from NASAM3DModule.packages import ensurePackages
+from NASAM3DModule.sample import markLesion, sampleFolder
+from NASAM3DModule.texts import progressText
 
 
 class ProjectionsSection:
@@ -15,6 +20,8 @@ class ProjectionsSection:
     def __init__(self, widget) -> None:
         self.widget, self.ui, self.job = widget, widget.ui, None
         self.scan = None
+        self._sampleJob = None
+        self.ui.sampleButton.connect("clicked(bool)", self.onSample)
         self.ui.pathLineEdit.connect("currentPathChanged(QString)", self.onPathChanged)
 
     def update(self) -> None:
@@ -22,6 +29,37 @@ class ProjectionsSection:
         parameters = self.widget.parameters
         if parameters and self.ui.pathLineEdit.currentPath != parameters.projectionsPath:
             self.ui.pathLineEdit.currentPath = parameters.projectionsPath
+
+    def onSample(self, checked: bool = False) -> None:
+        """Make or find the sample scan and choose it."""
+        if self._sampleJob:
+            return
+        with slicer.util.tryWithErrorDisplay(_("The sample scan cannot be made.")):
+            ensurePackages()
+            self._sampleJob = self.widget.logic.makeSample(
+                sampleFolder(), self.onSampleProgress, self.onSampleMade, self.onSampleError
+            )
+        self.ui.sampleButton.enabled = False
+        self.widget.startPolling()
+
+    def onSampleProgress(self, progress) -> None:
+        """Show how far the sample is."""
+        self.ui.summaryLabel.text = progressText(progress)
+
+    def onSampleMade(self, message) -> None:
+        """Choose the sample and show where its lesion is."""
+        self._sampleJob = None
+        self.ui.sampleButton.enabled = True
+        if self.widget.parameters:
+            markLesion(message.fields["lesion_ras"])
+            self.ui.pathLineEdit.currentPath = message.fields["path"]
+
+    def onSampleError(self, error) -> None:
+        """Tell why there is no sample."""
+        self._sampleJob = None
+        self.ui.sampleButton.enabled = True
+        self.ui.summaryLabel.text = _("Choose a file.")
+        self.widget.showError(error)
 
     def onPathChanged(self, path: str) -> None:
         """Look into the file that was chosen or typed."""

@@ -13,6 +13,7 @@ predict        ``volume_id``, points; ``engine``, ``settings``    the mask and i
 attention      ``volume_id``                                      part of a volume, 0 to 255
 undo, reset    ``volume_id``                                      the mask before, nothing
 machine                                                           cores, memory, GPU, engines
+sample         ``folder``                                         a generated scan in a file
 weights        ``name``, ``accepted``, ``mirror``                 digest and size, when downloaded
 =============  =================================================  ================================
 
@@ -92,6 +93,7 @@ class Session:
             "undo": self.undo,
             "reset": self.reset,
             "machine": services.machine,
+            "sample": services.sample,
             "weights": services.weights,
         }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from NASAM3DLib.progress import ProgressCallback
@@ -126,6 +127,27 @@ def weights(request: Message, progress: ProgressCallback) -> Message:
     progress("Connecting", 0.0)
     stored = download(wanted, WeightStore(), mirror=mirror, progress=progress)
     return Message("result", asdict(stored))
+
+
+def sample(request: Message, progress: ProgressCallback) -> Message:
+    """Make the sample scan, or find it where it was made before.
+
+    Parameters
+    ----------
+    request : Message
+        With ``folder``, on this machine.
+    progress : callable
+        Progress callback.
+
+    Returns
+    -------
+    Message
+        Fields ``path`` and ``lesion_ras``, a list of points in its lesion, mm.
+    """
+    from NASAM3DLib.demo.sample import make_sample
+
+    path, lesion = make_sample(Path(request.fields["folder"]).expanduser(), progress=progress)
+    return Message("result", {"path": str(path), "lesion_ras": lesion.points_ras.tolist()})
 
 
 def _weights() -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from NASAM3DLib.cli import (
     demo,
     evaluate,
     info,
+    joint,
     reconstruct,
     segment,
     simulate,
@@ -73,5 +74,16 @@ def common(
     """Take the options that stand before the verb."""
 
 
-for _module in (simulate, reconstruct, segment, evaluate, demo, weights, train, benchmark, info):
+for _module in (
+    simulate,
+    reconstruct,
+    segment,
+    joint,
+    evaluate,
+    demo,
+    weights,
+    train,
+    benchmark,
+    info,
+):
     app.command(_module.NAME, help=_module.HELP)(_module.run)

@@ -1,0 +1,98 @@
+"""From a volume and a soft mask to the directions in which values may change.
+
+Where a surface is known, total variation need not pay for the step across it, only for changes
+along it. The surface of the object comes from the mask, all others from the volume itself.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from NASAM3DLib.joint.directional import Int8Array, as_guide
+from NASAM3DLib.reconstruct.refine import FACTOR
+from NASAM3DLib.reconstruct.volume import AIR_ATTENUATION, WATER_ATTENUATION
+
+Float32Array = npt.NDArray[np.float32]
+
+LONGEST = 0.95
+"""Length of the guide at a sure surface; what is left keeps the problem coercive."""
+
+EDGE_STEP = 30 * (WATER_ATTENUATION - AIR_ATTENUATION) / 1000
+"""Step from voxel to voxel, 1/mm, at which an edge of the volume is as sure as not: 30 HU."""
+
+MASK_STEP = 0.02
+"""The same for the probability of the object."""
+
+VOLUME_SMOOTHING, MASK_SMOOTHING = 1.0, 1.5
+"""Standard deviations, in fine voxels, of the Gaussians before the differences."""
+
+
+def guide_of(
+    fine: Float32Array,
+    soft_mask: Float32Array,
+    *,
+    uncertainty: Float32Array | None = None,
+) -> Int8Array:
+    """Find the surfaces that values may change across.
+
+    Parameters
+    ----------
+    fine : ndarray, shape (2 i, 2 j, 2 k), float32
+        Attenuation on the fine lattice, 1/mm.
+    soft_mask : ndarray, shape (k, j, i), float32
+        Probability of the object on the wanted voxels.
+    uncertainty : ndarray, shape (k, j, i), float32, optional
+        Standard deviation of the wanted voxels, 1/mm.
+
+    Returns
+    -------
+    ndarray, shape (3, 2 i, 2 j, 2 k), int8
+        xi for :class:`~NASAM3DLib.joint.directional.DirectionalProx`.
+
+    Notes
+    -----
+    Volume u and probability m each give ``xi = 0.95 g / sqrt(|g|^2 + eta^2)`` with g the forward
+    differences after smoothing; the longer of the two is taken. eta is 0.02 for m, and for u the
+    step of 30 HU or the uncertainty, whichever is more: what may be noise does not steer. An
+    unsure boundary is a wide one, whose small differences steer as little.
+    """
+    sigma = np.float32(EDGE_STEP)
+    eta: npt.ArrayLike = sigma
+    if uncertainty is not None:
+        eta = np.maximum(cut_up(uncertainty), sigma)
+    edges = _directions(ndimage.gaussian_filter(fine, VOLUME_SMOOTHING, mode="nearest"), eta)
+    blocks = cut_up(soft_mask)
+    surface = _directions(
+        ndimage.gaussian_filter(blocks, MASK_SMOOTHING, mode="nearest"), np.float32(MASK_STEP)
+    )
+    stronger = np.square(surface).sum(axis=0) >= np.square(edges).sum(axis=0)
+    return as_guide(np.where(stronger, surface, edges))
+
+
+def cut_up(array: Float32Array) -> Float32Array:
+    """Cut wanted voxels into fine ones of the same value.
+
+    Parameters
+    ----------
+    array : ndarray, shape (k, j, i), float32
+        Values of the wanted voxels.
+
+    Returns
+    -------
+    ndarray, shape (2 i, 2 j, 2 k), float32
+        C-contiguous.
+    """
+    fine = np.asarray(array, dtype=np.float32).transpose(2, 1, 0)
+    for axis in range(3):
+        fine = np.repeat(fine, FACTOR, axis=axis)
+    return np.ascontiguousarray(fine)
+
+
+def _directions(image: Float32Array, eta: npt.ArrayLike) -> Float32Array:
+    """Give the differences of an image, shortened to less than one; sure where they exceed eta."""
+    axes = range(image.ndim)
+    steps = np.stack([np.diff(image, axis=a, append=np.take(image, [-1], axis=a)) for a in axes])
+    length = np.sqrt(np.square(steps).sum(axis=0) + np.square(np.asarray(eta)))
+    return np.asarray(np.float32(LONGEST) * steps / length, dtype=np.float32)

@@ -1,0 +1,319 @@
+"""Refine a volume and the mask of an object together, with held-out views as referee."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from NASAM3DLib.files import check_writable
+from NASAM3DLib.joint import checkpoint as checkpoints
+from NASAM3DLib.joint.checkpoint import FINAL, JointCheckpoint
+from NASAM3DLib.joint.rounds import Clicks, Rounds, guarded, mask_change
+from NASAM3DLib.joint.settings import JointResult
+from NASAM3DLib.pipeline import Reconstruction
+from NASAM3DLib.progress import Cancelled, ProgressCallback, no_progress, sub_progress
+from NASAM3DLib.reconstruct.iterative import TotalVariationProblem
+from NASAM3DLib.reconstruct.margin import Surroundings, find_surroundings
+from NASAM3DLib.reconstruct.previews import thinned
+from NASAM3DLib.reconstruct.refine import Base, RefinementPlan, can_be_refined, plan_refinement
+from NASAM3DLib.reconstruct.running import RunOptions, Watch
+from NASAM3DLib.reconstruct.settings import ReconstructionSettings
+from NASAM3DLib.reconstruct.tuning import held_out_error, held_out_views
+from NASAM3DLib.reconstruct.volume import Volume
+from NASAM3DLib.scan.projections import ProjectionSet
+from NASAM3DLib.segment.mask import Mask
+
+logger = logging.getLogger(__name__)
+
+PREPARED, REFEREED = 0.05, 0.55
+"""Finished fractions after the preparation and after the referee."""
+
+SETTLED_MASK, SETTLED_ERROR = 0.005, 0.002
+"""Changes of mask and held-out error in a guided round after which another one is not worth it."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Scene:
+    """What both parts of a run work on: the scan without its surroundings, the volume, the plan."""
+
+    projection_set: ProjectionSet
+    volume: Volume
+    plan: RefinementPlan
+    strength: float
+    clicks: Clicks
+    surroundings: Surroundings | None
+
+    def rounds(self, views: np.ndarray[Any, Any], start: Volume) -> Rounds:
+        """Set up the rounds on some of the views."""
+        scan = self.projection_set.select(views)
+        return Rounds(scan, start, self.plan, clicks=self.clicks, strength=self.strength)
+
+    def cropped(self, volume: Volume) -> Volume:
+        """Cut out the wanted voxels."""
+        return volume if self.surroundings is None else self.surroundings.cropped(volume)
+
+
+def refine_jointly(
+    projection_set: ProjectionSet,
+    base: Reconstruction,
+    clicks: Clicks,
+    *,
+    options: RunOptions | None = None,
+    progress: ProgressCallback = no_progress,
+) -> JointResult:
+    """Refine a reconstruction and the mask of the object that the clicks show.
+
+    Parameters
+    ----------
+    projection_set : ProjectionSet
+        Line integrals and geometry that the volume was made from.
+    base : Reconstruction
+        Volume from total variation, 1/mm, with its report.
+    clicks : Clicks
+        Points, at least one of them on the object, and settings.
+    options : RunOptions, optional
+        Previews and a checkpoint. With a checkpoint an interrupted run goes on where it was and
+        ends with the same volume and mask, bit for bit.
+    progress : callable
+        Receives stage and fraction; raises Cancelled to end the job.
+
+    Returns
+    -------
+    JointResult
+        The volume and mask from before where held-out views speak against the refined ones, where
+        there are too few views to hold any out, or where the volume is too large.
+
+    Raises
+    ------
+    ValueError
+        If the base is in HU or not from total variation, the clicks do not fit it, or the
+        checkpoint is damaged or belongs to another run.
+    OSError
+        If the checkpoint cannot be written.
+
+    Notes
+    -----
+    The referee does everything without one view in sixteen, beginning with a reconstruction of the
+    base's settings, and compares how well these views are predicted before and after each round.
+    The last round that is within the tolerance of the best, or of the volume from before if that is
+    the best, is where the refinement with all views ends. So a run costs about twice the
+    reconstruction and the rounds. It computes on the CPU.
+    """
+    options = options or RunOptions()
+    strength = _checked_strength(base)
+    volume = base.volume
+    begin = time.perf_counter()
+    progress("segmenting", 0.0)
+    before, _ = clicks.segment(volume)
+    report: dict[str, Any] = {"settings": asdict(clicks.settings), "grid": str(volume.grid)}
+    held_out = held_out_views(projection_set.n_views)
+    why = ""
+    if not held_out.size:
+        why = "too few views to hold any out: joint refinement could not be refereed"
+    elif not can_be_refined(volume.grid):
+        why = "the volume is too large for voxels half as large"
+    if why:
+        return JointResult(volume, before, before, False, {**report, **_told("un-joined", why)})
+    run = _Run(projection_set, base, clicks, options)
+    try:
+        scene = run.prepared(strength, sub_progress(progress, 0.0, PREPARED))
+        run.referee(scene, held_out, sub_progress(progress, PREPARED, REFEREED))
+        result = run.final(scene, before, sub_progress(progress, REFEREED, 1.0))
+    except (Cancelled, KeyboardInterrupt):
+        run.save()
+        raise
+    run.finish()
+    report["seconds"] = time.perf_counter() - begin
+    progress("done", 1.0)
+    return replace(result, report={**report, **result.report})
+
+
+class _Run:
+    """One joint refinement with its checkpoint and previews."""
+
+    def __init__(
+        self,
+        projection_set: ProjectionSet,
+        base: Reconstruction,
+        clicks: Clicks,
+        options: RunOptions,
+    ) -> None:
+        self._scan, self._base, self._clicks, self._options = projection_set, base, clicks, options
+        self._saved_at = time.monotonic()
+        self.checkpoint = JointCheckpoint({})
+        path = options.checkpoint
+        if path is not None:
+            check_writable(path, force=True)
+            mark = checkpoints.mark_of(projection_set, base, clicks.prompts, clicks.settings)
+            self.checkpoint = (
+                checkpoints.load(path, mark) if path.exists() else JointCheckpoint(mark)
+            )
+
+    def save(self) -> None:
+        """Save where the run is, if that is wanted."""
+        if self._options.checkpoint is not None:
+            checkpoints.save(self.checkpoint, self._options.checkpoint)
+            self._saved_at = time.monotonic()
+
+    def finish(self) -> None:
+        """Remove the checkpoint of a complete run."""
+        if self._options.checkpoint is not None:
+            self._options.checkpoint.unlink(missing_ok=True)
+
+    def prepared(self, strength: float, progress: ProgressCallback) -> _Scene:
+        """Take the surroundings out of the scan, as the base did, and plan."""
+        scan, volume, surroundings = self._scan, self._base.volume, None
+        if self._base.report.get("surroundings"):
+            surroundings = find_surroundings(scan, volume.grid, progress=progress)
+        if surroundings is not None:
+            scan = surroundings.subtracted_from(scan)
+            volume = guarded(volume, surroundings.grid)
+        share = self._base.report.get("noise_share")
+        if share is None:
+            problem = TotalVariationProblem(scan, volume.grid)
+            plan = plan_refinement(Base(problem, strength, volume.array))
+        else:
+            plan = RefinementPlan(float(share))
+        progress("preparing", 1.0)
+        return _Scene(scan, volume, plan, strength, self._clicks, surroundings)
+
+    def referee(
+        self, scene: _Scene, held_out: np.ndarray[Any, Any], progress: ProgressCallback
+    ) -> None:
+        """Do the rounds without some views; find the last one that these views approve of."""
+        known = self.checkpoint
+        if known.part == FINAL:
+            return
+        views = np.setdiff1d(np.arange(scene.projection_set.n_views), held_out)
+        unseen = scene.projection_set.select(held_out)
+        if known.start is None:
+            part = sub_progress(progress, 0.0, 0.3, stage="refereeing")
+            known.start = self._again(scene, scene.projection_set.select(views), part)
+            known.errors.append(held_out_error(known.start, scene.volume.grid, unseen))
+            self.save()
+        start = replace(scene.volume, array=known.start)
+        rounds = scene.rounds(views, start)
+
+        def judge(volume: Volume) -> bool:
+            """Note how well the views are predicted; tell whether another round is worth it."""
+            error = held_out_error(volume.array, volume.grid, unseen)
+            settled = error >= known.errors[-1] * (1 - SETTLED_ERROR)
+            known.errors.append(error)
+            changes = known.changes
+            return not (settled and len(changes) > 1 and changes[-1] < SETTLED_MASK)
+
+        most = self._clicks.settings.most_rounds
+        self._do(rounds, scene, most, judge=judge, progress=sub_progress(progress, 0.3, 1.0))
+        good = min(known.errors) * (1 + self._clicks.settings.tolerance)
+        approved = [n for n, error in enumerate(known.errors) if error <= good]
+        known.n_rounds = approved[-1]
+        known.part, known.position, known.start = FINAL, None, None
+        known.changes = []
+        self.save()
+
+    def final(self, scene: _Scene, before: Mask, progress: ProgressCallback) -> JointResult:
+        """Do the approved rounds with all views."""
+        known = self.checkpoint
+        first, *others = known.errors
+        figures: dict[str, Any] = {
+            "noise_share": scene.plan.noise_share,
+            "held_out_error_before": first,
+            "held_out_errors": others,
+        }
+        if not known.n_rounds:
+            why = f"held-out views got worse, {min(others):.4g} instead of {first:.4g}"
+            logger.info("Un-joined result: %s.", why)
+            told = _told("un-joined", why)
+            return JointResult(self._base.volume, before, before, False, {**told, **figures})
+        rounds = scene.rounds(np.arange(scene.projection_set.n_views), scene.volume)
+        self._do(rounds, scene, known.n_rounds, judge=lambda _: True, progress=progress)
+        position = known.position
+        if position is None:
+            raise RuntimeError("The rounds ended without a position.")
+        volume = replace(scene.cropped(rounds.volume(position)), uncertainty=None)
+        mask, _ = self._clicks.segment(volume)
+        figures["mask_changes"] = list(known.changes)
+        figures["n_rounds"] = known.n_rounds
+        figures["mask_change"] = mask_change(mask.array, before.array)
+        told = _told("joint", "held-out views do not speak against the joint refinement")
+        return JointResult(volume, mask, before, True, {**told, **figures})
+
+    def _do(
+        self,
+        rounds: Rounds,
+        scene: _Scene,
+        n_rounds: int,
+        *,
+        judge: Callable[[Volume], bool],
+        progress: ProgressCallback,
+    ) -> None:
+        """Do rounds until there are enough or the judge says so."""
+        known = self.checkpoint
+        if known.position is None:
+            before, _ = self._clicks.segment(rounds.start)
+            known.position = rounds.begin(before.array)
+        position = known.position
+        while position.n_rounds < n_rounds:
+            done = position.n_rounds
+            part = sub_progress(progress, done / n_rounds, (done + 1) / n_rounds)
+            before_round = position.mask
+            volume, mask = rounds.run(position, on_step=self._save_if_time, progress=part)
+            known.changes.append(mask_change(mask.array, before_round))
+            if self._options.on_preview is not None and known.part == FINAL:
+                shown = scene.cropped(volume)
+                self._options.on_preview(thinned(shown.array, shown.grid), "refining jointly")
+            if not judge(volume):
+                break
+            self.save()
+
+    def _save_if_time(self) -> None:
+        """Save now and then."""
+        if time.monotonic() - self._saved_at >= self._options.checkpoint_interval_s:
+            self.save()
+
+    def _again(
+        self, scene: _Scene, scan: ProjectionSet, progress: ProgressCallback
+    ) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Reconstruct from fewer views as the base was."""
+        from NASAM3DLib.reconstruct import stages
+
+        saved = self._base.report.get("settings", {})
+        quality = saved.get("quality", "standard")
+        settings = ReconstructionSettings(
+            quality="standard" if quality == "preview" else quality,
+            tv_strength=scene.strength,
+            device="cpu",
+        )
+        grid = scene.volume.grid
+        report: dict[str, Any] = {"seconds": {}}
+        watch = Watch(RunOptions(), scan, grid, settings)
+        task = stages.Task(scan, grid, settings, report, watch)
+        volume = stages.total_variation(task, progress)
+        if not report["refined"]:
+            volume = stages.smoothed(volume)
+        return volume.array
+
+
+def _checked_strength(base: Reconstruction) -> float:
+    """Give the strength of total variation of the base, refusing what is no base."""
+    if base.volume.quantity != "attenuation":
+        raise ValueError(
+            "Joint refinement needs the reconstruction in 1/mm, got HU: give it before conversion."
+        )
+    strength = base.report.get("tv_strength")
+    if strength is None:
+        raise ValueError(
+            "Joint refinement goes on from total variation, but the report of this reconstruction "
+            "has no tv_strength: reconstruct with the method tv."
+        )
+    return float(strength)
+
+
+def _told(returned: str, why: str) -> dict[str, Any]:
+    """Say what is returned and why."""
+    return {"returned": returned, "why": why}

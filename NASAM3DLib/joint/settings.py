@@ -1,0 +1,75 @@
+"""Settings of the joint refinement and what comes out of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from NASAM3DLib.reconstruct.volume import Volume
+from NASAM3DLib.segment.mask import Mask
+from NASAM3DLib.segment.segmenter import DEFAULT_ENGINE, SegmentationSettings
+
+MOST_ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class JointSettings:
+    """How to refine a volume and the mask of an object together.
+
+    Parameters
+    ----------
+    engine : str
+        Name of the segmentation engine.
+    segmentation : SegmentationSettings
+        Its choices.
+    most_rounds : int
+        Rounds of reconstruction and segmentation, at most; the first is without guidance.
+    tolerance : float
+        Rise of the held-out error, relative, that is still accepted. Smaller differences say
+        nothing about the volume.
+
+    Raises
+    ------
+    ValueError
+        If there is no round or the tolerance is negative.
+    """
+
+    engine: str = DEFAULT_ENGINE
+    segmentation: SegmentationSettings = field(default_factory=SegmentationSettings)
+    most_rounds: int = MOST_ROUNDS
+    tolerance: float = 0.01
+
+    def __post_init__(self) -> None:
+        if self.most_rounds < 1:
+            raise ValueError(
+                f"JointSettings.most_rounds must be 1 or more, got {self.most_rounds}."
+            )
+        if not 0 <= self.tolerance < float("inf"):
+            raise ValueError(
+                f"JointSettings.tolerance must be zero or positive, got {self.tolerance}."
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class JointResult:
+    """A volume and a mask that were refined together, or those from before.
+
+    Parameters
+    ----------
+    volume : Volume
+        Attenuation, 1/mm.
+    mask : Mask
+        The object, on the volume's grid.
+    mask_before : Mask
+        The object as the same clicks give it on the volume from before.
+    is_joint : bool
+        Whether volume and mask are the refined ones.
+    report : dict
+        Plain JSON values: what was returned and why, held-out errors, changes of the mask.
+    """
+
+    volume: Volume
+    mask: Mask
+    mask_before: Mask
+    is_joint: bool
+    report: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,336 @@
+"""Joint refinement: what is gained, what the referee may veto, cancelling and going on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from analytic_objects import Ellipsoid, circular_scan, draw, project
+from typer.testing import CliRunner
+
+from NASAM3DLib.cli.app import app
+from NASAM3DLib.joint import refinement
+from NASAM3DLib.joint.energy import (
+    field_on_lattice,
+    field_segmentation_energy,
+    segmentation_energy,
+)
+from NASAM3DLib.joint.refinement import refine_jointly
+from NASAM3DLib.joint.rounds import Clicks, guarded, mask_change
+from NASAM3DLib.joint.settings import JointResult, JointSettings
+from NASAM3DLib.pipeline import Reconstruction, reconstruct
+from NASAM3DLib.progress import Cancelled
+from NASAM3DLib.reconstruct.field import AttenuationField
+from NASAM3DLib.reconstruct.running import RunOptions
+from NASAM3DLib.reconstruct.settings import ReconstructionSettings
+from NASAM3DLib.reconstruct.volume import Volume
+from NASAM3DLib.reconstruct.volume_io import load_volume
+from NASAM3DLib.scan.grid import VolumeGrid
+from NASAM3DLib.scan.io import save_projections
+from NASAM3DLib.scan.projections import ProjectionSet
+from NASAM3DLib.segment.mask import Mask
+from NASAM3DLib.segment.mask_io import load_mask
+from NASAM3DLib.segment.prompts import Prompts
+
+GRID = VolumeGrid.centred((24, 24, 24), 6.0)
+GEOMETRY = circular_scan(16, detector=(36, 36), pixel_mm=7.0)
+TARGET = Ellipsoid(0.006, (24.0, 20.0, 26.0), (14.0, 6.0, -4.0), 0.4)
+BODIES = [
+    Ellipsoid(0.02, (62.0, 54.0, 60.0), (0.0, 0.0, 0.0)),
+    TARGET,
+    Ellipsoid(0.03, (9.0, 9.0, 40.0), (-30.0, -12.0, 0.0)),
+]
+CLICKS = Clicks(Prompts().with_point(TARGET.centre_ras))
+
+
+def noisy_scan() -> ProjectionSet:
+    """Exact line integrals with a little noise."""
+    exact = project(BODIES, GEOMETRY)
+    noise = np.random.default_rng(0).normal(0, 0.01, exact.shape)
+    return ProjectionSet(np.maximum(exact + noise, 0).astype(np.float32), GEOMETRY)
+
+
+SCAN = noisy_scan()
+
+
+@pytest.fixture(scope="module")
+def base() -> Reconstruction:
+    return reconstruct(SCAN, GRID, ReconstructionSettings(quality="standard", device="cpu"))
+
+
+@pytest.fixture(scope="module")
+def whole(base: Reconstruction) -> JointResult:
+    """The uninterrupted result."""
+    return refine_jointly(SCAN, base, CLICKS)
+
+
+def band_error(volume: Volume, target: Mask) -> float:
+    """Root mean square error within 10 mm of the target's surface."""
+    from scipy.ndimage import distance_transform_edt
+
+    truth = draw(BODIES, GRID)
+    inside, outside = (
+        distance_transform_edt(m, sampling=6.0) for m in (target.array, ~target.array)
+    )
+    band = np.where(target.array, inside, outside) <= 10
+    return float(np.sqrt(np.mean((volume.array - truth)[band] ** 2)))
+
+
+def target_mask() -> Mask:
+    k, j, i = np.meshgrid(*(np.arange(24.0),) * 3, indexing="ij")
+    return Mask(TARGET.inside(GRID.to_ras(np.stack([i, j, k], axis=-1))), GRID)
+
+
+def overlap(mask: Mask, other: Mask) -> float:
+    return 1 - mask_change(mask.array, other.array)
+
+
+def test_volume_and_mask_are_both_better(base: Reconstruction, whole: JointResult) -> None:
+    target = target_mask()
+    assert whole.is_joint
+    assert whole.report["returned"] == "joint"
+    assert band_error(whole.volume, target) < 0.9 * band_error(base.volume, target)
+    assert overlap(whole.mask, target) > overlap(whole.mask_before, target)
+    assert whole.volume.grid.same_as(GRID)
+    np.testing.assert_array_equal(whole.mask_before.array, CLICKS.segment(base.volume)[0].array)
+
+
+def test_the_report_is_plain_and_tells_the_errors(whole: JointResult) -> None:
+    report = json.loads(json.dumps(whole.report))
+    assert len(report["held_out_errors"]) >= report["n_rounds"] >= 1
+    tolerated = 1 + CLICKS.settings.tolerance
+    assert min(report["held_out_errors"]) <= report["held_out_error_before"] * tolerated
+    assert len(report["mask_changes"]) == report["n_rounds"]
+
+
+def test_the_referee_sends_the_result_from_before(
+    base: Reconstruction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors = iter([1.0, 1.03, 1.02, 1.04])
+    monkeypatch.setattr(refinement, "held_out_error", lambda *_: next(errors))
+    done = refine_jointly(SCAN, base, CLICKS)
+    assert not done.is_joint
+    assert done.volume is base.volume
+    assert done.mask is done.mask_before
+    assert done.report["returned"] == "un-joined"
+    assert done.report["why"] == "held-out views got worse, 1.02 instead of 1"
+
+
+def test_rounds_that_make_it_worse_are_not_done(
+    base: Reconstruction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors = iter([1.0, 0.9, 0.95, 0.97])
+    monkeypatch.setattr(refinement, "held_out_error", lambda *_: next(errors))
+    done = refine_jointly(SCAN, base, CLICKS)
+    assert done.is_joint
+    assert done.report["n_rounds"] == 1
+    assert done.report["held_out_errors"] == [0.9, 0.95, 0.97]
+
+
+def test_a_bad_round_before_a_good_one_does_not_end_it(
+    base: Reconstruction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors = iter([1.0, 1.03, 0.999, 1.005])
+    monkeypatch.setattr(refinement, "held_out_error", lambda *_: next(errors))
+    done = refine_jointly(SCAN, base, CLICKS)
+    assert done.is_joint
+    assert done.report["n_rounds"] == 3
+
+
+def test_too_few_views_cannot_be_refereed(base: Reconstruction) -> None:
+    done = refine_jointly(SCAN.select(np.arange(0, 16, 3)), base, CLICKS)
+    assert not done.is_joint
+    assert done.volume is base.volume
+    assert "too few views" in done.report["why"]
+
+
+class Stop:
+    """A progress callback that cancels after a number of calls."""
+
+    def __init__(self, n_calls: int) -> None:
+        self.left, self.last = n_calls, 0.0
+
+    def __call__(self, stage: str, fraction: float) -> None:
+        assert 0 <= self.last <= fraction + 1e-9
+        self.last = fraction
+        self.left -= 1
+        if self.left < 0:
+            raise Cancelled
+
+
+@pytest.mark.parametrize("n_calls", [3, 250, 500, 900])
+def test_a_stopped_run_ends_with_the_same_bits(
+    n_calls: int, base: Reconstruction, whole: JointResult, tmp_path: Path
+) -> None:
+    options = RunOptions(checkpoint=tmp_path / "run.npz")
+    with pytest.raises(Cancelled):
+        refine_jointly(SCAN, base, CLICKS, options=options, progress=Stop(n_calls))
+    assert (tmp_path / "run.npz").exists()
+    done = refine_jointly(SCAN, base, CLICKS, options=options)
+    assert done.volume.array.tobytes() == whole.volume.array.tobytes()
+    assert done.mask.array.tobytes() == whole.mask.array.tobytes()
+    assert done.report["held_out_errors"] == whole.report["held_out_errors"]
+    assert done.report["mask_changes"] == whole.report["mask_changes"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_cancelling_without_a_checkpoint_leaves_nothing(
+    base: Reconstruction, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = base.volume.array.tobytes()
+    with pytest.raises(Cancelled):
+        refine_jointly(SCAN, base, CLICKS, progress=Stop(300))
+    assert not list(tmp_path.iterdir())
+    assert base.volume.array.tobytes() == before
+
+
+def test_a_checkpoint_of_something_else_is_refused(base: Reconstruction, tmp_path: Path) -> None:
+    path = tmp_path / "run.npz"
+    options = RunOptions(checkpoint=path)
+    with pytest.raises(Cancelled):
+        refine_jointly(SCAN, base, CLICKS, options=options, progress=Stop(3))
+    other = Clicks(CLICKS.prompts.with_point((-30.0, -12.0, 0.0), positive=False))
+    with pytest.raises(ValueError, match=r"differs in volume and clicks\. Name another file"):
+        refine_jointly(SCAN, base, other, options=options)
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(ValueError, match="is no checkpoint of a joint refinement"):
+        refine_jointly(SCAN, base, CLICKS, options=options)
+
+
+def test_previews_show_the_rounds(base: Reconstruction) -> None:
+    shown: list[Volume] = []
+    options = RunOptions(on_preview=lambda volume, _: shown.append(volume))
+    clicks = replace(CLICKS, settings=JointSettings(most_rounds=1, tolerance=10.0))
+    done = refine_jointly(SCAN, base, clicks, options=options)
+    assert len(shown) == done.report["n_rounds"] == 1
+    np.testing.assert_array_equal(shown[-1].array, done.volume.array)
+
+
+def test_what_is_no_total_variation_is_refused(base: Reconstruction) -> None:
+    with pytest.raises(ValueError, match=r"has no tv_strength: reconstruct with the method tv\."):
+        refine_jointly(SCAN, replace(base, report={}), CLICKS)
+    with pytest.raises(ValueError, match="in 1/mm, got HU"):
+        refine_jointly(SCAN, replace(base, volume=base.volume.to_hu()), CLICKS)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"most_rounds": 0}, "must be 1 or more, got 0"), ({"tolerance": -0.1}, "zero or positive")],
+)
+def test_settings_check_themselves(change: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        JointSettings(**change)
+
+
+def test_a_guard_continues_the_outermost_values() -> None:
+    inner = VolumeGrid.centred((3, 4, 5), 2.0)
+    affine = np.array(inner.ijk_to_ras)
+    affine[:3, 3] = inner.to_ras((-2, -1, 0))
+    outer = VolumeGrid((4, 6, 9), affine)
+    array = np.random.default_rng(0).random(inner.shape_kji).astype(np.float32)
+    wider = guarded(Volume(array, inner), outer)
+    np.testing.assert_array_equal(wider.array[:3, 1:5, 2:7], array)
+    np.testing.assert_array_equal(wider.array[3, 1:5, 2:7], array[-1])
+    np.testing.assert_array_equal(wider.array[0, 0, 2:7], array[0, 0])
+
+
+def test_the_energy_is_zero_for_two_even_parts() -> None:
+    soft = torch.zeros(4, 4, 4, dtype=torch.float64)
+    soft[:2] = 1
+    assert float(segmentation_energy(0.03 * soft + 0.01, soft)) == pytest.approx(0, abs=1e-20)
+    # Half of the outside is 0.03 off 0.01, so it deviates from its mean by 0.015 everywhere.
+    uneven = torch.full((4, 4, 4), 0.01, dtype=torch.float64)
+    uneven[2] = 0.04
+    assert float(segmentation_energy(uneven, soft)) == pytest.approx(0.5 * 0.015**2)
+    with pytest.raises(ValueError, match="must have the same shape"):
+        segmentation_energy(uneven, soft[:2])
+
+
+def test_gradients_of_the_energy_are_right() -> None:
+    random = torch.Generator().manual_seed(0)
+    shape = (3, 4, 2)
+    array = torch.rand(shape, dtype=torch.float64, generator=random).requires_grad_()
+    soft = torch.rand(shape, dtype=torch.float64, generator=random).requires_grad_()
+    assert torch.autograd.gradcheck(segmentation_energy, (array, soft))
+    energy = segmentation_energy(array, soft)
+    to_array, to_soft = torch.autograd.grad(energy, (array, soft))
+    inside = array - (soft * array).sum() / soft.sum()
+    outside = array - ((1 - soft) * array).sum() / (1 - soft).sum()
+    torch.testing.assert_close(to_array, 2 * (soft * inside + (1 - soft) * outside) / 24)
+    torch.testing.assert_close(to_soft, (inside.square() - outside.square()) / 24)
+
+
+def tiny_field() -> tuple[AttenuationField, VolumeGrid, torch.Tensor]:
+    """A field in double precision that all its parameters matter for."""
+    grid = VolumeGrid.centred((3, 3, 3), 4.0)
+    random = np.random.default_rng(0)
+    start = Volume(random.uniform(0.01, 0.03, (3, 3, 3)).astype(np.float32), grid)
+    field = AttenuationField(start, scale=0.005).double()
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in field.parameters():
+            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter.copy_(0.3 * noise)
+    return field, grid, torch.from_numpy(random.random((3, 3, 3)))
+
+
+def test_gradients_reach_the_parameters_of_the_field() -> None:
+    field, grid, soft = tiny_field()
+    names = [name for name, _ in field.named_parameters()]
+    inputs = tuple(p.detach().clone().requires_grad_() for p in field.parameters())
+    # Most entries of the table lie in no cell of so small a lattice; those that do are checked.
+    table = inputs[names.index("encoding.table")]
+    used = torch.autograd.grad(_energy(field, names, inputs, grid, soft), table)[0] != 0
+    places = used.nonzero()[:40]
+    assert len(places) == 40
+    few = table.detach()[tuple(places.T)].clone().requires_grad_()
+
+    def energy(entries: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
+        changed = table.detach().index_put(tuple(places.T), entries)
+        rest = iter(others)
+        values = [changed if n == "encoding.table" else next(rest) for n in names]
+        return 1e4 * _energy(field, names, values, grid, soft)
+
+    others = [v for n, v in zip(names, inputs, strict=True) if n != "encoding.table"]
+    assert torch.autograd.gradcheck(energy, (few, *others), atol=1e-6)
+
+
+def _energy(field, names, values, grid, soft) -> torch.Tensor:
+    class Wrapped(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.field = field
+
+        def forward(self) -> torch.Tensor:
+            return field_segmentation_energy(self.field, grid, soft)
+
+    named = {f"field.{n}": v for n, v in zip(names, values, strict=True)}
+    return torch.func.functional_call(Wrapped(), named, ())
+
+
+def test_the_field_on_the_lattice_is_its_sample() -> None:
+    field, grid, _ = tiny_field()
+    lattice = field_on_lattice(field.float(), grid)
+    np.testing.assert_allclose(lattice.detach().numpy(), field.sample(grid).array, rtol=1e-5)
+
+
+def test_the_verb_writes_volume_mask_and_report(tmp_path: Path) -> None:
+    save_projections(SCAN, tmp_path / "scan.npz")
+    arguments = f"joint {tmp_path}/scan.npz -o {tmp_path}/v.nrrd --mask {tmp_path}/m.seg.nrrd"
+    arguments += " --point 14,6,-4 --spacing 12 --quality standard"
+    arguments += f" --report {tmp_path}/r.json"
+    result = CliRunner().invoke(app, arguments.split())
+    assert result.exit_code == 0, result.stderr
+    volume, mask = load_volume(tmp_path / "v.nrrd"), load_mask(tmp_path / "m.seg.nrrd")
+    assert volume.quantity == "HU"
+    assert mask.grid.same_as(volume.grid)
+    assert mask.n_voxels > 0
+    told = json.loads((tmp_path / "r.json").read_text())
+    assert told["joint"]["returned"] in ("joint", "un-joined")
+    assert told["reconstruction"]["tv_strength"] > 0
+    assert told["joint"]["why"] in " ".join(result.stdout.split())

@@ -186,6 +186,19 @@ def test_an_unsure_boundary_and_an_uncertain_edge_steer_less() -> None:
     assert abs(sure[0, 11, 12, 12]) > 2 * abs(int(unsure[0, 11, 12, 12])) > 0
 
 
+def test_the_guide_has_no_seams() -> None:
+    """An even slope has the same direction everywhere, also where one slab meets the next."""
+    slope = np.broadcast_to(np.arange(40.0)[:, None, None] * EDGE_STEP, (40, 6, 8))
+    spread = np.full((4, 3, 20), EDGE_STEP, dtype=np.float32)
+    no_mask = np.zeros((4, 3, 20), dtype=np.float32)
+    for uncertainty in (None, spread):
+        guide = guide_of(slope.astype(np.float32), no_mask, uncertainty=uncertainty)
+        assert guide.shape == (3, 40, 6, 8)
+        assert np.unique(guide[0, 6:-6]).tolist() == [int(127 * LONGEST / np.sqrt(2))]
+        assert not guide[1:].any()
+        assert not guide[0, -1].any()
+
+
 def test_cutting_up_repeats_each_voxel() -> None:
     array = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
     fine = cut_up(array)

@@ -25,6 +25,9 @@ EDGE_STEP = 30 * (WATER_ATTENUATION - AIR_ATTENUATION) / 1000
 MASK_STEP = 0.02
 """The same for the probability of the object."""
 
+SLAB_PLANES = 16
+"""Planes that are done at once, an even number: vectors in full precision take much memory."""
+
 VOLUME_SMOOTHING, MASK_SMOOTHING = 1.0, 1.5
 """Standard deviations, in fine voxels, of the Gaussians before the differences."""
 
@@ -58,17 +61,21 @@ def guide_of(
     step of 30 HU or the uncertainty, whichever is more: what may be noise does not steer. An
     unsure boundary is a wide one, whose small differences steer as little.
     """
-    sigma = np.float32(EDGE_STEP)
-    eta: npt.ArrayLike = sigma
-    if uncertainty is not None:
-        eta = np.maximum(cut_up(uncertainty), sigma)
-    edges = _directions(ndimage.gaussian_filter(fine, VOLUME_SMOOTHING, mode="nearest"), eta)
-    blocks = cut_up(soft_mask)
-    surface = _directions(
-        ndimage.gaussian_filter(blocks, MASK_SMOOTHING, mode="nearest"), np.float32(MASK_STEP)
-    )
-    stronger = np.square(surface).sum(axis=0) >= np.square(edges).sum(axis=0)
-    return as_guide(np.where(stronger, surface, edges))
+    image = ndimage.gaussian_filter(fine, VOLUME_SMOOTHING, mode="nearest")
+    mask = ndimage.gaussian_filter(cut_up(soft_mask), MASK_SMOOTHING, mode="nearest")
+    guide = np.empty((3, *fine.shape), dtype=np.int8)
+    for first in range(0, len(fine), SLAB_PLANES):
+        # One plane more, for the differences of the last one.
+        part = slice(first, first + SLAB_PLANES + 1)
+        eta: npt.ArrayLike = np.float32(EDGE_STEP)
+        if uncertainty is not None:
+            columns = slice(first // FACTOR, (first + SLAB_PLANES) // FACTOR + 1)
+            eta = np.maximum(cut_up(uncertainty[:, :, columns])[: len(image[part])], eta)
+        edges, surface = _directions(image[part], eta), _directions(mask[part], MASK_STEP)
+        stronger = np.square(surface).sum(axis=0) >= np.square(edges).sum(axis=0)
+        xi = as_guide(np.where(stronger, surface, edges))
+        guide[:, first : first + SLAB_PLANES] = xi[:, :SLAB_PLANES]
+    return guide
 
 
 def cut_up(array: Float32Array) -> Float32Array:

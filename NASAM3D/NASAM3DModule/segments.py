@@ -4,6 +4,7 @@ import json
 
 import slicer
 import vtk
+import vtk.util.numpy_support
 from slicer.i18n import tr as _
 
 from NASAM3DLib.worker.payloads import unpack_mask
@@ -20,6 +21,7 @@ FIGURES = (
     "surface_cm2",
     "unsure_part",
 )
+SURFACE = {"Conversion method": "1", "SurfaceNets smoothing": "1"}
 COLORS = ((0.9, 0.65, 0.1), (0.2, 0.65, 0.95), (0.85, 0.35, 0.75), (0.45, 0.8, 0.35))
 
 
@@ -29,6 +31,9 @@ def addSegmentation(volumeNode):
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
     node.CreateDefaultDisplayNodes()
     node.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
+    # Surface nets that smooth by themselves take a fifth of the time of Slicer's default.
+    for name, value in SURFACE.items():
+        node.GetSegmentation().SetConversionParameter(name, value)
     node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
     study = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(volumeNode))
@@ -69,9 +74,7 @@ def placeMask(parameters, volumeNode, message) -> dict:
     isNew = segmentOf(parameters) is None
     if isNew:
         addSegment(parameters)
-    slicer.util.updateSegmentBinaryLabelmapFromArray(
-        unpack_mask(message), segmentationNode, parameters.segmentId, volumeNode
-    )
+    setLabelmap(segmentationNode, parameters.segmentId, volumeNode, message)
     figures = {key: message.fields.get(key) for key in FIGURES}
     figures["quantity"] = quantityOf(volumeNode)
     segmentOf(parameters).SetTag(FIGURES_TAG, json.dumps(figures))
@@ -79,6 +82,29 @@ def placeMask(parameters, volumeNode, message) -> dict:
     if isNew and slicer.app.layoutManager():
         slicer.app.layoutManager().resetThreeDViews()
     return {**figures, "volume_id": message.fields.get("volume_id")}
+
+
+def setLabelmap(segmentationNode, segmentId: str, volumeNode, message) -> None:
+    """Replace a segment by the mask in a message.
+
+    Only the part of the volume that holds the mask is touched: the whole would hold Slicer up.
+    """
+    isTogether = segmentationNode.GetParentTransformNode() is volumeNode.GetParentTransformNode()
+    if not (isTogether and message.arrays["mask"].size):
+        slicer.util.updateSegmentBinaryLabelmapFromArray(
+            unpack_mask(message), segmentationNode, segmentId, volumeNode
+        )
+        return
+    box, (k, j, i) = message.arrays["mask"], message.fields["offset_kji"]
+    image, matrix = slicer.vtkOrientedImageData(), vtk.vtkMatrix4x4()
+    image.SetExtent(i, i + box.shape[2] - 1, j, j + box.shape[1] - 1, k, k + box.shape[0] - 1)
+    image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
+    voxels = vtk.util.numpy_support.vtk_to_numpy(image.GetPointData().GetScalars())
+    voxels[:] = box.ravel()
+    volumeNode.GetIJKToRASMatrix(matrix)
+    image.SetImageToWorldMatrix(matrix)
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    logic.SetBinaryLabelmapToSegment(image, segmentationNode, segmentId, logic.MODE_REPLACE)
 
 
 def hasFigures(segment) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +45,6 @@ class LoopClock:
 
 
 @pytest.fixture
-def clock() -> Iterator[Callable[[], LoopClock]]:
-    """A function that starts a clock."""
-    yield LoopClock
-
-
-@pytest.fixture
 def clicker(load_module: Callable[[Path], Any]) -> User:
     """A user of the real worker with a volume of 128 voxels along each side."""
     import slicer
@@ -67,12 +61,12 @@ def clicker(load_module: Callable[[Path], Any]) -> User:
     return user
 
 
-def test_clicks_do_not_hold_slicer_up(clicker: User, clock: Callable[[], LoopClock]) -> None:
+def test_clicks_do_not_hold_slicer_up(clicker: User) -> None:
     clicker.ui.positiveButton.click()
     clicker.rest()
     longest_s = []
     for offset in ([0, 0, 0], [6, 0, 0], [0, 6, 0]):
-        watch = clock()
+        watch = LoopClock()
         clicker.place(2.0 * (LESION_IJK + offset))
         longest_s.append(watch.stop()[0])
     assert clicker.mask().any()

@@ -126,7 +126,7 @@ def test_a_negative_point_trims_and_has_its_own_look(user: User, scan_file: Path
     assert not (after & ~before).any()
     surface = vtk.vtkPolyData()
     user.parameters.segmentation.GetClosedSurfaceRepresentation(user.parameters.segmentId, surface)
-    assert surface.GetBounds()[1] < BALL_CENTRE_RAS[0] + 2.0, "the surface must follow the mask"
+    assert surface.GetBounds()[1] < BALL_CENTRE_RAS[0] + 2.5, "the surface must follow the mask"
     points = user.parameters.points
     assert [points.GetNthControlPointLabel(n) for n in range(2)] == ["+", "−"]
     assert [points.GetNthControlPointSelected(n) for n in range(2)] == [True, False]

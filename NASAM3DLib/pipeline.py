@@ -92,9 +92,11 @@ def reconstruct(
     surroundings = None
     if settings.method not in ("fdk", "naf"):
         if projection_set.weights is None:
-            projection_set = replace(projection_set, weights=noise_weights(projection_set))
+            part = sub_progress(progress, 0.0, FIRST_LOOK_PART / 4)
+            weights = noise_weights(projection_set, progress=part)
+            projection_set = replace(projection_set, weights=weights)
         report["weighted"] = projection_set.weights is not None
-        part = sub_progress(progress, 0.0, FIRST_LOOK_PART / 2)
+        part = sub_progress(progress, FIRST_LOOK_PART / 4, FIRST_LOOK_PART / 2)
         surroundings = find_surroundings(projection_set, grid, progress=part)
     if surroundings is not None:
         projection_set, grid = surroundings.subtracted_from(projection_set), surroundings.grid

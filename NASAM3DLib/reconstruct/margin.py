@@ -19,7 +19,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from NASAM3DLib.progress import ProgressCallback, no_progress, sub_progress
-from NASAM3DLib.reconstruct.projector import forward_project
+from NASAM3DLib.reconstruct.projector import Projector, forward_project
 from NASAM3DLib.reconstruct.settings import Phase
 from NASAM3DLib.reconstruct.volume import Volume
 from NASAM3DLib.scan.field_of_view import lateral_mm
@@ -65,6 +65,7 @@ GUARD_VOXELS = 4
 SURROUNDINGS_STRENGTH = 1e-3
 SURROUNDINGS_PHASES = (Phase(5, 4), Phase(10, 4), Phase(25, 6))
 STAGE = "surroundings of the volume"
+LOOK_PART = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +111,9 @@ class Margin:
         return array[k, j, i]
 
 
-def with_margin(projection_set: ProjectionSet, grid: VolumeGrid) -> Margin:
+def with_margin(
+    projection_set: ProjectionSet, grid: VolumeGrid, *, progress: ProgressCallback = no_progress
+) -> Margin:
     """Enlarge a grid to hold all that attenuates the rays.
 
     Parameters
@@ -119,6 +122,8 @@ def with_margin(projection_set: ProjectionSet, grid: VolumeGrid) -> Margin:
         Line integrals. Poses per view without an orbit give no margin, but a warning.
     grid : VolumeGrid
         Wanted voxels.
+    progress : callable
+        Called before every fraction of a second of work.
 
     Returns
     -------
@@ -133,7 +138,7 @@ def with_margin(projection_set: ProjectionSet, grid: VolumeGrid) -> Margin:
     """
     orbit = projection_set.geometry.orbit
     none = Margin(grid, (0, 0, 0), (0, 0, 0))
-    if not attenuates_outside(projection_set, grid):
+    if not attenuates_outside(projection_set, grid, progress=progress):
         return none
     if orbit is None:
         logger.warning(
@@ -160,7 +165,9 @@ def _enlarged(grid: VolumeGrid, before_kji: tuple[int, ...], after_kji: tuple[in
     return Margin(VolumeGrid((k, j, i), affine), first, last)
 
 
-def attenuates_outside(projection_set: ProjectionSet, grid: VolumeGrid) -> bool:
+def attenuates_outside(
+    projection_set: ProjectionSet, grid: VolumeGrid, *, progress: ProgressCallback = no_progress
+) -> bool:
     """Tell whether the projections show attenuation outside a grid.
 
     Parameters
@@ -169,6 +176,8 @@ def attenuates_outside(projection_set: ProjectionSet, grid: VolumeGrid) -> bool:
         Line integrals.
     grid : VolumeGrid
         Voxels.
+    progress : callable
+        Called before every fraction of a second of work.
 
     Returns
     -------
@@ -182,14 +191,18 @@ def attenuates_outside(projection_set: ProjectionSet, grid: VolumeGrid) -> bool:
     attenuation. Noise in air has a positive mean once negative values are cut off: around a body
     that leaves little air it sums up to 1.4 % at 1e4 photons, of which 0.05 % is left.
     """
+    progress(STAGE, 0.0)
     truncation = find_truncation(projection_set)
+    progress(STAGE, 0.1)
     if truncation.is_lateral or truncation.is_axial:
         return True
     some = projection_set.select(np.arange(0, projection_set.n_views, VIEWS_APART))
     box = grid.resampled(tuple(min(n, BOX_SIDE) for n in grid.shape_kji))
     # In the order of axes that the projector takes without a copy.
     ones = np.ones(box.shape_kji[::-1], dtype=np.float32).T
-    paths = forward_project(ones, box, some.geometry)
+    part = sub_progress(progress, 0.2, 0.9)
+    paths = Projector(box, some.geometry).forward(ones, progress=part)
+    progress(STAGE, 0.9)
     p = some.projections
     missing = float(p[(paths <= 0) & (p > _faint(p))].sum(dtype=np.float64))
     return bool(missing > OUTSIDE_SHARE * float(p.sum(dtype=np.float64)))
@@ -349,7 +362,9 @@ def find_surroundings(
     :func:`~NASAM3DLib.scan.truncation.row_tails`: without them, mass would gather at the outer
     border and be missing at the inner one.
     """
-    margin = with_margin(projection_set, grid)
+    margin = with_margin(
+        projection_set, grid, progress=sub_progress(progress, 0.0, LOOK_PART, stage=STAGE)
+    )
     if not margin.is_needed:
         return None
     from NASAM3DLib.reconstruct.iterative import TotalVariationProblem
@@ -364,7 +379,7 @@ def find_surroundings(
     coarse_grid = margin.grid.resampled(shape)
     factor = min(COARSENING, *projection_set.geometry.detector_shape)
     problem = TotalVariationProblem(widened(projection_set).binned(factor), coarse_grid)
-    part = sub_progress(progress, 0.0, 1.0, stage=STAGE)
+    part = sub_progress(progress, LOOK_PART, 1.0, stage=STAGE)
     coarse = problem.solve(SURROUNDINGS_STRENGTH, SURROUNDINGS_PHASES, progress=part)
     return Surroundings(np.asarray(coarse, dtype=np.float32), coarse_grid, guard)
 

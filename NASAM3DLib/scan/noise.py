@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from NASAM3DLib.progress import ProgressCallback, no_progress
 from NASAM3DLib.scan.projections import ProjectionSet
 
 Float32Array = npt.NDArray[np.float32]
@@ -30,6 +31,7 @@ MOST_VIEWS = 64
 """Views that are looked at: more of them say nothing new, and each takes some milliseconds."""
 
 FEWEST_PIXELS = 3
+STAGE = "weighing rays by their noise"
 
 FEWEST_BLOCKS = 16
 """Blocks from which on a law of the noise is fitted."""
@@ -89,13 +91,17 @@ def noise_variance(projection_set: ProjectionSet) -> float:
     return float(np.mean(np.array(variances, dtype=np.float64) * np.array(weights)))
 
 
-def noise_weights(projection_set: ProjectionSet) -> Float32Array | None:
+def noise_weights(
+    projection_set: ProjectionSet, *, progress: ProgressCallback = no_progress
+) -> Float32Array | None:
     """Weigh line integrals by how noisy they are.
 
     Parameters
     ----------
     projection_set : ProjectionSet
         Line integrals.
+    progress : callable
+        Called before every fraction of a second of work.
 
     Returns
     -------
@@ -114,19 +120,23 @@ def noise_weights(projection_set: ProjectionSet) -> Float32Array | None:
     """
     p = projection_set.projections
     peak = float(np.percentile(p[:: max(1, len(p) // 16)], PEAK_PERCENTILE))
+    progress(STAGE, 0.1)
     law = _noise_law(projection_set, THICK_SHARE * peak)
     if law is None:
         return None
     floor = (FLOOR_SHARE * peak) ** 2
     weights = np.empty_like(p)
-    for view, weight in zip(p, weights, strict=True):
+    for number, (view, weight) in enumerate(zip(p, weights, strict=True)):
+        progress(STAGE, 0.2 + 0.6 * number / len(p))
         smooth = ndimage.uniform_filter(view, SMOOTHING_PIXELS, mode="nearest")
         np.exp(law[0] + law[1] * np.clip(smooth, 0.0, peak), out=weight)
-    weights += np.float32(floor)
-    np.reciprocal(weights, out=weights)
+        weight += np.float32(floor)
+        np.reciprocal(weight, out=weight)
+    progress(STAGE, 0.8)
     low, high = np.percentile(weights[:: max(1, len(p) // 16)], (1, 99))
     if high < EVEN_RATIO * low:
         return None
+    progress(STAGE, 0.9)
     weights /= np.float32(weights[p > FAINT_SHARE * peak].mean(dtype=np.float64))
     return weights
 

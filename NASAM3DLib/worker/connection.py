@@ -9,11 +9,13 @@ import queue
 import subprocess
 import sys
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
+from NASAM3DLib.worker.collector import WaitingQueue, WaitingStream, resume, suspend
 from NASAM3DLib.worker.launch import kill_tree, start_process
 from NASAM3DLib.worker.liveness import PIECE_BYTES, Pulse, WatchedReader
 from NASAM3DLib.worker.protocol import (
@@ -29,6 +31,8 @@ from NASAM3DLib.worker.reporting import error_kind, error_text
 logger = logging.getLogger(__name__)
 
 LOG_LINES_KEPT = 40
+LOG_PART_BYTES = 4096
+NEWS_KEPT = 1000
 NO_JOB = 0
 EXIT_TIMEOUT_S = 2.0
 LOG_TIMEOUT_S = 0.5
@@ -71,7 +75,9 @@ class Connection:
 
     One thread writes, one reads, one collects the log; the caller takes what came with
     :meth:`take`. Messages are encoded and read by these threads, so that no call takes longer for a
-    large array than for a small one.
+    large array than for a small one. The threads leave no trace in the caller's world: they log
+    nothing, drop none of the caller's objects and run no garbage collection (see
+    :mod:`NASAM3DLib.worker.collector`).
 
     Parameters
     ----------
@@ -99,9 +105,9 @@ class Connection:
         self.pulse = Pulse()
         self._heartbeat_s = heartbeat_s
         self._has_spoken = threading.Event()
-        self._outgoing: queue.SimpleQueue[tuple[int, Message | Deferred] | None] = (
-            queue.SimpleQueue()
-        )
+        self._outgoing: WaitingQueue[Outgoing | None] = WaitingQueue(heartbeat_s)
+        self._spent: queue.SimpleQueue[Outgoing] = queue.SimpleQueue()
+        self._news: deque[tuple[int, str]] = deque(maxlen=NEWS_KEPT)
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._log: deque[str] = deque(maxlen=LOG_LINES_KEPT)
         self._log_thread = self._start(self._collect_log)
@@ -129,6 +135,7 @@ class Connection:
         Message, Broken, Ended or None
             None if nothing happened since the last call.
         """
+        self._clear_up()
         try:
             return self._events.get_nowait()
         except queue.Empty:
@@ -151,6 +158,7 @@ class Connection:
         else:
             kill_tree(self.process)
         self._outgoing.put(None)
+        self._clear_up()
 
     def close(self, timeout_s: float) -> None:
         """Ask the process to end, and end it if it does not.
@@ -167,26 +175,47 @@ class Connection:
             kill_tree(self.process)
         for thread in (self._writer_thread, self._reader_thread, self._log_thread):
             thread.join(EXIT_TIMEOUT_S)
+        self._clear_up()
+
+    def _clear_up(self) -> None:
+        """Log what the process said, and let go of what was sent, both in the caller's thread."""
+        while self._news:
+            logger.log(*self._news.popleft())
+        while not self._spent.empty():
+            self._spent.get_nowait()
 
     def _start(self, target: Callable[[], None]) -> threading.Thread:
         """Start one of the threads, which do not keep the program from ending."""
-        thread = threading.Thread(target=target, daemon=True)
+
+        def run() -> None:
+            try:
+                target()
+            finally:
+                resume()
+
+        thread = threading.Thread(target=run, daemon=True)
+        # The thread resumes it. So it is suspended before there is any thread.
+        suspend()
         thread.start()
         return thread
 
     def _write(self) -> None:
         """Send what is queued; None closes the process's input, which ends a worker."""
-        stream = cast(io.BufferedIOBase, self.process.stdin)
+        pipe = cast(io.FileIO, self.process.stdin)
+        stream = WaitingStream(pipe)
         # A broken pipe means that the process is gone, which the reader reports.
         with contextlib.suppress(OSError):
             while (outgoing := self._next_outgoing()) is not None:
-                for piece in self._encoded(*outgoing):
-                    self._send_piece(stream, memoryview(piece))
-                stream.flush()
+                try:
+                    for piece in self._encoded(*outgoing):
+                        self._send_piece(stream, memoryview(piece))
+                finally:
+                    self._spent.put(outgoing)
+                    del outgoing
         with contextlib.suppress(OSError):
-            stream.close()
+            pipe.close()
 
-    def _send_piece(self, stream: io.BufferedIOBase, piece: memoryview) -> None:
+    def _send_piece(self, stream: WaitingStream, piece: memoryview) -> None:
         """Write bytes so that their movement can be seen."""
         self.pulse.sent()
         stream.write(piece[:PIECE_BYTES])
@@ -197,13 +226,11 @@ class Connection:
 
     def _next_outgoing(self) -> Outgoing | None:
         """Wait for what is to be sent; after some silence that is a ping."""
-        while True:
-            try:
-                return self._outgoing.get(timeout=self._heartbeat_s)
-            except queue.Empty:
-                # Before it has spoken it may be a shell that asks for a password.
-                if self._has_spoken.is_set():
-                    return self._ping()
+        while not self._outgoing.wait():
+            # Before it has spoken it may be a shell that asks for a password.
+            if self._has_spoken.is_set():
+                return self._ping()
+        return self._outgoing.take()
 
     def _ping(self) -> Outgoing:
         """Ask for a sign of life, and promise to do so again."""
@@ -214,17 +241,17 @@ class Connection:
         try:
             message = request.make() if isinstance(request, Deferred) else request
             return encode_message(replace(message, fields={**message.fields, "job": job}))
-        except Exception as error:
-            # Whatever fails, the job must hear of it and the thread must go on.
-            logger.exception("A %s message cannot be sent", request.kind)
-            self._events.put(_failed(job, error_kind(error), error_text(error)))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the job hears of it
+            failure = _failed(job, error_kind(error), error_text(error))
+            details = "".join(traceback.format_exception(error))
+            self._events.put(replace(failure, fields={**failure.fields, "traceback": details}))
             return []
 
     def _read(self) -> None:
         """Collect messages until the output ends, then wait for the process to end."""
         status = None
-        with cast(io.BufferedIOBase, self.process.stdout) as stream:
-            watched = WatchedReader(stream, self.pulse.heard)
+        with cast(io.FileIO, self.process.stdout) as pipe:
+            watched = WatchedReader(WaitingStream(pipe), self.pulse.heard)
             try:
                 while (message := self._received(watched)) is not None:
                     if not self._has_spoken.is_set():
@@ -246,18 +273,28 @@ class Connection:
                 return read_message(stream)
             except NoRoomError as error:
                 if error.message.kind == "preview":
-                    logger.warning("A preview is dropped for want of memory. %s", error)
+                    text = f"A preview is dropped for want of memory. {error}"
+                    self._news.append((logging.WARNING, text))
                     continue
                 text = f"There is not enough memory here for the answer. {error}"
                 return _failed(error.message.job, "memory", text)
 
     def _collect_log(self) -> None:
-        """Pass the process's standard error on to this process's log."""
-        with cast(io.BufferedIOBase, self.process.stderr) as stream:
-            for line in stream:
-                text = line.decode("utf-8", errors="replace").rstrip()
-                self._log.append(text)
-                logger.info("worker: %s", text)
+        """Keep what the process writes to its standard error."""
+        rest = b""
+        with cast(io.FileIO, self.process.stderr) as pipe:
+            stream = WaitingStream(pipe)
+            while part := stream.read(LOG_PART_BYTES):
+                *lines, rest = (rest + part).split(b"\n")
+                self._note_lines(lines)
+        self._note_lines([rest] if rest else [])
+
+    def _note_lines(self, lines: Sequence[bytes]) -> None:
+        """Keep lines of the log, which the caller's thread passes on."""
+        for line in lines:
+            text = line.decode("utf-8", errors="replace").rstrip()
+            self._log.append(text)
+            self._news.append((logging.INFO, f"worker: {text}"))
 
 
 def _failed(job: int | None, kind: str, text: str) -> Message:

@@ -89,6 +89,8 @@ def start_process(
 ) -> subprocess.Popen[bytes]:
     """Start a process with pipes on its three standard streams, able to be ended with its children.
 
+    The pipes are unbuffered.
+
     Parameters
     ----------
     command : sequence of str
@@ -110,6 +112,7 @@ def start_process(
         flags = subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP
     return subprocess.Popen(
         list(command),
+        bufsize=0,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -136,6 +136,18 @@ def test_a_second_run_measures_only_what_failed(folder: Path, settings: ClickSet
     assert second.rows == first.rows
 
 
+def test_a_report_of_what_is_there_measures_nothing_and_counts_what_waits(
+    folder: Path, settings: ClickSettings
+):
+    run_clicks(sources_of(folder)[:1], replace(settings, methods=("dense",)))
+    kept = settings.journal.path.read_bytes()
+    chosen = replace(settings, methods=("dense", "failing"))
+    outcome = run_clicks(sources_of(folder), chosen, measuring=False)
+    assert settings.journal.path.read_bytes() == kept
+    assert {(row.case, row.method) for row in outcome.rows} == {("patient 1", "dense")}
+    assert set(outcome.unmeasured) == {"dense, full: 2 targets", "failing, full: 4 targets"}
+
+
 def test_a_method_of_another_identity_is_measured_anew(folder: Path, settings: ClickSettings):
     run_clicks(sources_of(folder), replace(settings, methods=("dense",)))
     rows = settings.journal.rows()
@@ -247,8 +259,10 @@ def test_the_report_holds_tables_pictures_and_what_is_missing(
     outcome, settings = measured
     best = choose_examples(outcome.rows, sources_of(folder), settings, method="dense")[:1]
     monkeypatch.setattr(click_document, "choose_examples", lambda *_, **__: best)
+    outcome = replace(outcome, unmeasured=("dense, 9 views: 4 targets",))
     report = make_report(outcome, sources_of(folder), settings)
     text = report.text
+    assert "goes on with it:\n\n- dense, 9 views: 4 targets" in text
     assert text.startswith("# Clicks")
     for words in ("## Full data", "### Lesions", "### Organs", "dense", "Python 3"):
         assert words in text
@@ -313,7 +327,7 @@ def test_the_command_measures_again_what_it_is_told_to(
 ):
     asked: list[bool] = []
 
-    def measured_before(sources, settings, *, workers, progress):
+    def measured_before(sources, settings, *, workers, measuring, progress):
         asked.append(bool(settings.journal.rows()))
         return Outcome((), (), (), ())
 

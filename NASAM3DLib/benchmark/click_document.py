@@ -216,6 +216,9 @@ def _missing(outcome: Outcome) -> list[str]:
     if outcome.not_run:
         lines = [f"- **{name}**: not run, {reason}." for name, reason in outcome.not_run]
         parts.append("\n".join(lines))
+    if outcome.unmeasured:
+        lines = [f"- {line}" for line in outcome.unmeasured]
+        parts.append("Not measured yet; the command above goes on with it:\n\n" + "\n".join(lines))
     if any(row.error for row in outcome.rows):
         parts.append(failure_table(outcome.rows).to_markdown().rstrip())
     if outcome.failed_views:

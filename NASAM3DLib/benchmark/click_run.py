@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -33,12 +34,15 @@ class Outcome:
         Objects that are no targets, and why.
     failed_views : tuple of str
         Views that could not be made, and why.
+    unmeasured : tuple of str
+        Methods and views with the number of targets that still wait.
     """
 
     rows: tuple[Row, ...]
     not_run: tuple[tuple[str, str], ...]
     left_out: tuple[str, ...]
     failed_views: tuple[str, ...]
+    unmeasured: tuple[str, ...] = ()
 
 
 def run_clicks(
@@ -46,6 +50,7 @@ def run_clicks(
     settings: ClickSettings,
     *,
     workers: int = 1,
+    measuring: bool = True,
     progress: ProgressCallback = no_progress,
 ) -> Outcome:
     """Measure what is not in the journal yet.
@@ -58,6 +63,8 @@ def run_clicks(
         Views, methods, clicks.
     workers : int
         Processes at once; 1 works in this one.
+    measuring : bool
+        Whether to measure; otherwise what is missing is only listed.
     progress : callable
         Told how far the work is; may raise to cancel, which loses nothing that was measured.
 
@@ -86,18 +93,25 @@ def run_clicks(
     ]
     journal = settings.journal
     known = journal.rows()
-    left = [task for task in tasks if _unmeasured(known, task[2].key)]
+    left = [task for task in tasks if _unmeasured(known, task[2].key)] if measuring else []
     part = sub_progress(progress, PREPARING, 1.0)
     for done, (row, _) in enumerate(mapped(measure, left, workers=workers), start=1):
         journal.append(row)
         known[row.key] = row
         part(f"{row.method} on {row.title}, {row.view}", done / len(left))
     return Outcome(
-        tuple(known[task[2].key] for task in tasks),
+        tuple(known[task[2].key] for task in tasks if task[2].key in known),
         tuple(not_run),
         tuple(dict.fromkeys(reason for one in shown for reason in one.left_out)),
         tuple(f"{one.view}: {one.error}" for one in shown if one.error),
+        _waiting([task[2] for task in tasks if task[2].key not in known]),
     )
+
+
+def _waiting(blanks: Sequence[Row]) -> tuple[str, ...]:
+    """Count the sessions that are still to come."""
+    counts = Counter((blank.method, blank.view) for blank in blanks)
+    return tuple(f"{method}, {view}: {n} targets" for (method, view), n in counts.items())
 
 
 def _shown(

@@ -70,6 +70,9 @@ def run(
     write: Annotated[
         bool, typer.Option("--write", help="Write docs/clicks.md and its pictures as well.")
     ] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Measure nothing, write what is there.")
+    ] = False,
     debug: Debug = False,
     verbose: Verbose = False,
 ) -> None:
@@ -90,9 +93,11 @@ def run(
     sources = _sources(data or [], generated=generated, inserted=inserted)
     settings.journal.forget(again or ())
     with shown_progress("Clicking") as progress:
-        outcome = run_clicks(sources, settings, workers=workers, progress=progress)
-    report = make_report(outcome, sources, settings)
-    written = report.save(output, document=DOCUMENTS if write else None)
+        outcome = run_clicks(
+            sources, settings, workers=workers, measuring=not report, progress=progress
+        )
+    document = make_report(outcome, sources, settings)
+    written = document.save(output, document=DOCUMENTS if write else None)
     console = stdout()
     for name, reason in outcome.not_run:
         console.print(f"{name}: not run, {reason}.", markup=False)

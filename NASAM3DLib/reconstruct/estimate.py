@@ -1,8 +1,9 @@
 """How long a reconstruction will take and how much memory, told before it is started.
 
-The laws were fitted to measured reconstructions; a short timing tells how fast this machine is
-beside the one of the measurement. An estimate is good to a factor of about two: it does not know
-how much the projections will ask for, nor what else the machine does.
+The laws were fitted to reconstructions that ``Testing/bench/estimate_law.py`` measures; a short
+timing tells how fast this machine is beside the one of the measurement. An estimate is good to a
+factor of about two: it does not know how much the projections will ask for, nor what else the
+machine does.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from analytic_objects import Ellipsoid, circular_scan, project
@@ -108,13 +110,24 @@ def test_a_guide_longer_than_one_is_refused() -> None:
         as_guide(np.stack([np.full(SHAPE, 2.0), np.zeros(SHAPE), np.zeros(SHAPE)]))
 
 
-def test_the_problem_without_a_guide_is_the_usual_problem() -> None:
+WEIGHTS = np.random.default_rng(3).uniform(0.2, 2.0, SCAN.projections.shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("scan", [SCAN, replace(SCAN, weights=WEIGHTS)], ids=["even", "weighted"])
+def test_the_problem_without_a_guide_is_the_usual_problem(scan: ProjectionSet) -> None:
     phases = (Phase(4, 6), Phase(12, 4))
-    usual = TotalVariationProblem(SCAN, GRID).solve(1e-3, phases)
+    usual = TotalVariationProblem(scan, GRID).solve(1e-3, phases)
     state = IterationState.starting(GRID)
-    problem = GuidedProblem(SCAN, GRID)
+    problem = GuidedProblem(scan, GRID)
     problem.solve(Course(1e-3, phases), no_guide(state.volume.shape), state=state)
     np.testing.assert_allclose(state.volume.T, usual, atol=2e-3 * float(usual.max()))
+
+
+def test_weights_count_in_the_energy() -> None:
+    zero, guide = np.zeros(GRID.shape_kji), no_guide(GRID.shape_kji[::-1])
+    scan = replace(SCAN, weights=WEIGHTS)
+    expected = 0.5 * np.sum(WEIGHTS * SCAN.projections**2, dtype=np.float64)
+    assert GuidedProblem(scan, GRID).energy(zero, guide, strength=1.0) == pytest.approx(expected)
 
 
 def test_the_energy_falls_round_by_round() -> None:

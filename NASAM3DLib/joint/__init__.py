@@ -4,13 +4,13 @@ The attenuation x lives on voxels half as large as the wanted ones. Rounds alter
 
 (a) steps towards the minimum over ``x >= 0`` of ::
 
-        E(x; xi) = 1/2 ||A x - p||^2 + W sum over voxels of |(1 - xi xi^T) D x|,
+        E(x; xi) = 1/2 ||A x - p||_W^2 + W sum over voxels of |(1 - xi xi^T) D x|,
 
     total variation that charges changes along the surfaces xi only (``directional``), and
 (b) segmentation of x from the same clicks; its probability and the edges of x give the next xi
     (``guide``).
 
-For a fixed xi, E is convex; its data term has the gradient ``A^T (A x - p)``, the other term is
+For a fixed xi, E is convex; its data term has the gradient ``A^T W (A x - p)``, the other term is
 handled by its proximal step, whose dual has the gradient ``-(1 - xi xi^T) D x``. The first round
 has xi = 0 and is plain total variation.
 

@@ -32,7 +32,7 @@ FORMAT = "NASAM3D joint checkpoint 1"
 
 REFEREE, FINAL = "referee", "final"
 
-REPORTED = ("tv_strength", "settings", "noise_share", "surroundings")
+REPORTED = ("tv_strength", "settings", "noise_share", "surroundings", "weighted")
 """What a run takes from the report of the reconstruction that it starts from."""
 
 

@@ -186,12 +186,12 @@ class Course:
 
 
 class GuidedProblem:
-    """The problem ``min over x >= 0 of 1/2 ||A x - p||^2 + w L sum |P D x|``.
+    """The problem ``min over x >= 0 of 1/2 ||A x - p||_W^2 + w L sum |P D x|``.
 
     Parameters
     ----------
     projection_set : ProjectionSet
-        Line integrals p with their geometry.
+        Line integrals p with their geometry and weights, the diagonal of W.
     grid : VolumeGrid
         Voxels x.
     n_rays : int
@@ -318,7 +318,7 @@ class GuidedProblem:
         self, residual: Float32Array, views: npt.NDArray[np.intp] | None = None
     ) -> Float32Array:
         """Weigh a residual as the scan says, if it does."""
-        weights = getattr(self.projection_set, "weights", None)
+        weights = self.projection_set.weights
         if weights is None:
             return residual
         return np.asarray(residual * (weights if views is None else weights[views]))

@@ -25,6 +25,7 @@ from NASAM3DLib.reconstruct.running import RunOptions, Watch
 from NASAM3DLib.reconstruct.settings import ReconstructionSettings
 from NASAM3DLib.reconstruct.tuning import held_out_error, held_out_views
 from NASAM3DLib.reconstruct.volume import Volume
+from NASAM3DLib.scan.noise import noise_weights
 from NASAM3DLib.scan.projections import ProjectionSet
 from NASAM3DLib.segment.mask import Mask
 
@@ -166,8 +167,10 @@ class _Run:
             self._options.checkpoint.unlink(missing_ok=True)
 
     def prepared(self, strength: float, progress: ProgressCallback) -> _Scene:
-        """Take the surroundings out of the scan, as the base did, and plan."""
+        """Weigh the rays and take the surroundings out of the scan, as the base did, and plan."""
         scan, volume, surroundings = self._scan, self._base.volume, None
+        if self._base.report.get("weighted") and scan.weights is None:
+            scan = replace(scan, weights=noise_weights(scan))
         if self._base.report.get("surroundings"):
             surroundings = find_surroundings(scan, volume.grid, progress=progress)
         if surroundings is not None:

@@ -61,6 +61,8 @@ def test_a_bad_file_gives_the_workers_message(
     assert user.ui.summaryLabel.text == "The file cannot be used."
     assert user.ui.statusLabel.text == wanted
     assert wanted in caplog.text
+    assert not user.ui.applyButton.enabled
+    assert user.ui.expectedLabel.text == "–"
     user.choose(tmp_path / "absent.npz")
     assert user.ui.summaryLabel.text == "There is no such file."
 

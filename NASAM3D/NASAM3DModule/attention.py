@@ -5,8 +5,8 @@ import slicer
 from slicer.i18n import tr as _
 
 OPACITY = 0.45
-LEAST_LEVEL = 13
-"""Levels below are a twentieth of the greatest attention and not shown."""
+LEAST_LEVEL = 26
+"""Below a tenth of the greatest attention nothing is shown: so little has all that is far away."""
 
 
 class AttentionOverlay:

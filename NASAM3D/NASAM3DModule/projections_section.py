@@ -71,6 +71,7 @@ class ProjectionsSection:
         if self.job:
             self.job.cancel()
         self.job = self.scan = None
+        self.widget.updateGui()
         if not path or not Path(path).exists():
             self.ui.summaryLabel.text = _("There is no such file.") if path else _("Choose a file.")
             return
@@ -94,4 +95,5 @@ class ProjectionsSection:
         if error.kind != "cancelled":
             self.job = None
             self.ui.summaryLabel.text = _("The file cannot be used.")
+            self.widget.updateGui()
             self.widget.showError(error)

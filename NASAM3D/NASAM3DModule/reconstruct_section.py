@@ -24,8 +24,8 @@ class ReconstructSection:
     def update(self) -> None:
         """Offer what can be done now."""
         parameters = self.widget.parameters
-        hasPath = bool(parameters and parameters.projectionsPath)
-        self.ui.applyButton.enabled = hasPath and self.job is None
+        hasScan = bool(parameters and self.widget.projections.scan)
+        self.ui.applyButton.enabled = hasScan and self.job is None
         self.ui.cancelButton.enabled = self.job is not None and not self.job.cancel_asked_at
         self.ui.uncertaintyCheckBox.enabled = bool(parameters and canBeUncertain(parameters))
         if self.job is None:

@@ -1,8 +1,8 @@
-"""Photograph the module in the Slicer host while it works on the demonstration's scan.
+"""Photograph the module in the Slicer host while somebody works through the sample scan.
 
-    python Testing/tools/take_screenshots.py DEMO_FOLDER [--output Screenshots/NASAM3D.png]
+    python Testing/tools/take_screenshots.py [--output FOLDER]
 
-The picture is used by the README and as the extension's screenshot.
+The tutorial in the README uses the pictures, the last of them is the extension's screenshot.
 """
 
 from __future__ import annotations
@@ -13,12 +13,18 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "Testing" / "host")]
-from NASAM3DLib.segment.prompts_io import load_prompts  # noqa: E402
 
-TIMEOUT_S = 300.0
+TIMEOUT_S = 120.0
+PANEL_WIDTH, PANEL_HEIGHT = 420, 720
+VIEWS_SIZE = (720, 720)
+NOT_LESION_MM, BLADDER_MM = (-6.0, 18.0, 6.0), (-25.0, 85.0, 0.0)
+"""From the lesion of the sample to the wall that is not of it, and to the bladder before it."""
 
 
 def wait(condition: Callable[[], object]) -> None:
@@ -32,8 +38,69 @@ def wait(condition: Callable[[], object]) -> None:
         process_events(0.05)
 
 
-def take(demo: Path, output: Path) -> None:
-    """Walk the road by the panel's own buttons and save the picture."""
+class Photographer:
+    """Works with the panel by its own buttons and takes pictures.
+
+    Parameters
+    ----------
+    app : qSlicerApplication
+        The host.
+    folder : Path
+        Where the pictures go.
+    """
+
+    def __init__(self, app: Any, folder: Path) -> None:
+        module = app.moduleManager().loadScriptedModule(ROOT / "NASAM3D" / "NASAM3D.py")
+        self.app, self.folder = app, folder
+        self.panel = module.widgetRepresentation()
+        self.panel.resize(PANEL_WIDTH, PANEL_HEIGHT)
+        app.layoutManager().viewport().resize(*VIEWS_SIZE)
+        self.panel.show()
+        self.panel.enter()
+        self.widget = self.panel.self()
+        self.ui = self.widget.ui
+
+    def photograph(self, name: str) -> None:
+        """Save what is to be seen."""
+        import qt
+        from slicerhost.screenshots import screenshot
+
+        path = self.folder / name
+        screenshot([self.panel, self.app.layoutManager()], path)
+        # The panel is as high as all its sections together, whichever are open.
+        picture = qt.QPixmap(str(path))
+        picture.copy(0, 0, picture.width(), VIEWS_SIZE[1]).save(str(path), "PNG")
+        print(f"Written: {path}")
+
+    def rest(self) -> None:
+        """Wait until nothing runs."""
+        from slicerhost.interaction import process_events
+
+        process_events(0.1)
+        wait(lambda: not self.widget.logic.client.is_busy)
+        process_events(0.1)
+
+    def collapse(self, *names: str) -> None:
+        """Leave open only these sections of the panel."""
+        for name in ("projections", "reconstruct", "segment", "result"):
+            button = getattr(self.ui, f"{name}CollapsibleButton")
+            button.collapsed = name not in names
+
+    def click(self, positive: bool, point_ras: Any) -> None:
+        """Click on a point in the red view, with the kind of point chosen before."""
+        import slicer
+        from slicerhost.interaction import click_in_slice
+
+        button = self.ui.positiveButton if positive else self.ui.negativeButton
+        if not button.checked:
+            button.click()
+        slicer.modules.markups.logic().JumpSlicesToLocation(*point_ras, True)
+        click_in_slice("Red", [float(x) for x in point_ras])
+        self.rest()
+
+
+def take(output: Path, pictures: Path) -> None:
+    """Walk the road and save a picture of each state."""
     import slicerhost
 
     reason = slicerhost.missing_requirement()
@@ -41,43 +108,52 @@ def take(demo: Path, output: Path) -> None:
         raise SystemExit(reason)
     app = slicerhost.start()
     import slicer
-    from slicerhost.interaction import click_in_slice, process_events
-    from slicerhost.screenshots import screenshot
 
-    module = app.moduleManager().loadScriptedModule(ROOT / "NASAM3D" / "NASAM3D.py")
-    panel = module.widgetRepresentation()
-    panel.resize(400, 760)
-    panel.show()
-    widget = panel.self()
-    # A short path looks tidy in the picture.
-    os.chdir(demo)
-    widget.ui.pathLineEdit.currentPath = "scan.npz"
-    wait(lambda: widget._inspectJob is None)
-    widget.ui.applyButton.click()
-    wait(lambda: widget._reconstructJob is None)
-    prompts = load_prompts(Path("points.mrk.json"))
-    for position, label in zip(prompts.points_ras, prompts.labels, strict=True):
-        (widget.ui.positiveButton if label else widget.ui.negativeButton).click()
-        slicer.modules.markups.logic().JumpSlicesToLocation(*position, True)
-        process_events(0.2)
-        click_in_slice("Red", position)
-        wait(lambda: not widget.logic.client.is_busy)
-    slicer.modules.markups.logic().JumpSlicesToLocation(*prompts.points_ras[0], True)
+    # A short path looks tidy in the picture; the background process starts in this folder, too.
+    os.chdir(slicer.mrmlScene.GetCacheManager().GetRemoteCacheDirectory())
+    user = Photographer(app, pictures)
+    user.ui.sampleButton.click()
+    user.rest()
+    user.ui.pathLineEdit.currentPath = Path(user.ui.pathLineEdit.currentPath).name
+    user.rest()
+    user.collapse("projections", "reconstruct")
+    user.photograph("module-1-scan.png")
+    user.ui.applyButton.click()
+    wait(lambda: user.ui.progressBar.value > 70 or user.widget.reconstruction.job is None)
+    user.photograph("module-2-reconstruct.png")
+    wait(lambda: user.widget.reconstruction.job is None)
+    user.rest()
+    slicer.util.resetSliceViews()
+    lesion = np.array(slicer.util.getNode("Sample lesion").GetNthControlPointPosition(0))
+    slicer.util.getNode("Sample lesion").SetDisplayVisibility(False)
+    user.collapse("segment", "result")
+    user.click(True, lesion)
     app.layoutManager().resetThreeDViews()
-    screenshot([panel, app.layoutManager()], output)
-    widget.logic.client.close()
+    user.photograph("module-3-click.png")
+    user.ui.attentionCheckBox.checked = True
+    user.click(False, lesion + NOT_LESION_MM)
+    user.photograph("module-4-correct.png")
+    user.ui.attentionCheckBox.checked = False
+    user.ui.newSegmentButton.click()
+    user.click(True, lesion + BLADDER_MM)
+    slicer.modules.markups.logic().JumpSlicesToLocation(*lesion, True)
+    user.ui.positiveButton.click()
+    app.layoutManager().resetThreeDViews()
+    user.folder = output
+    user.photograph("NASAM3D.png")
+    user.widget.logic.client.close()
 
 
 def main() -> None:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("demo", type=Path, help="folder that the demonstration has written")
-    parser.add_argument("--output", type=Path, default=ROOT / "Screenshots" / "NASAM3D.png")
+    parser.add_argument("--output", type=Path, help="one folder for all pictures")
     options = parser.parse_args()
-    output = options.output.resolve()
-    output.parent.mkdir(parents=True, exist_ok=True)
-    take(options.demo.resolve(), output)
-    print(f"Written: {output}")
+    output = (options.output or ROOT / "Screenshots").resolve()
+    pictures = (options.output or ROOT / "docs" / "pictures").resolve()
+    for folder in (output, pictures):
+        folder.mkdir(parents=True, exist_ok=True)
+    take(output, pictures)
     # VTK's observers and PySide's wrappers are destroyed in no certain order at exit.
     sys.stdout.flush()
     os._exit(0)

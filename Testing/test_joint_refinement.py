@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from NASAM3DLib.cli.app import app
 from NASAM3DLib.joint import refinement
+from NASAM3DLib.joint.choice import CLEARLY_LESS, is_clearly_better, region_energies
 from NASAM3DLib.joint.energy import (
     field_on_lattice,
     field_segmentation_energy,
@@ -92,7 +93,7 @@ def overlap(mask: Mask, other: Mask) -> float:
 def test_volume_and_mask_are_both_better(base: Reconstruction, whole: JointResult) -> None:
     target = target_mask()
     assert whole.is_joint
-    assert whole.report["returned"] == "joint"
+    assert whole.report["returned"] == whole.report["mask_returned"] == "joint"
     assert band_error(whole.volume, target) < 0.9 * band_error(base.volume, target)
     assert overlap(whole.mask, target) > overlap(whole.mask_before, target)
     assert whole.volume.grid.same_as(GRID)
@@ -225,6 +226,43 @@ def test_what_is_no_total_variation_is_refused(base: Reconstruction) -> None:
 def test_settings_check_themselves(change: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         JointSettings(**change)
+
+
+def masks_of_a_ball() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A volume of a bright ball, the ball, and a mask that exceeds it on one side."""
+    k, j, i = np.indices((20, 20, 20)) - 9.5
+    ball = k**2 + j**2 + i**2 < 36
+    array = np.random.default_rng(0).normal(0.02, 1e-4, ball.shape) + 0.004 * ball
+    return array.astype(np.float32), ball, ball | ((np.abs(j) < 4) & (np.abs(i) < 4) & (k > 0))
+
+
+def test_the_mask_that_fits_the_volume_has_the_lower_energy() -> None:
+    array, right, leaking = masks_of_a_ball()
+    lower, higher = region_energies(array, right, leaking)
+    assert lower == pytest.approx(1e-8, rel=0.1)
+    assert higher > 10 * lower
+    assert region_energies(array, leaking, right) == (higher, lower)
+    assert region_energies(array, right, np.zeros_like(right))[1] == float("inf")
+
+
+def test_the_mask_from_before_stays_unless_the_later_is_clearly_better() -> None:
+    array, right, leaking = masks_of_a_ball()
+    assert is_clearly_better(array, right, leaking)
+    assert not is_clearly_better(array, leaking, right)
+    assert not is_clearly_better(array, right, right)
+    assert not is_clearly_better(array, np.zeros_like(right), right)
+    assert 0 < CLEARLY_LESS < 0.1
+
+
+def test_a_worse_mask_is_not_returned(
+    base: Reconstruction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refinement, "is_clearly_better", lambda *_: False)
+    clicks = replace(CLICKS, settings=JointSettings(most_rounds=1, tolerance=10.0))
+    done = refine_jointly(SCAN, base, clicks)
+    assert done.is_joint
+    assert done.mask is done.mask_before
+    assert done.report["mask_returned"] == "un-joined"
 
 
 def test_a_guard_continues_the_outermost_values() -> None:

@@ -20,6 +20,7 @@ worse than nothing; figures in docs/joint.md.
 
 A referee does the same without some of the views first and has these judge (``refinement``): the
 last round that predicts them as well as any is where the refinement ends, and if that is none,
-volume and mask from before are returned. ``energy`` gives the energy of a segmentation as a
-differentiable function of an attenuation field.
+volume and mask from before are returned. The later mask is believed only where the refined volume
+is clearly more even inside and outside of it (``choice``). ``energy`` gives the energy of a
+segmentation as a differentiable function of an attenuation field.
 """

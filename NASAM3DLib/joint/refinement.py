@@ -13,6 +13,7 @@ import numpy as np
 from NASAM3DLib.files import check_writable
 from NASAM3DLib.joint import checkpoint as checkpoints
 from NASAM3DLib.joint.checkpoint import FINAL, JointCheckpoint
+from NASAM3DLib.joint.choice import is_clearly_better
 from NASAM3DLib.joint.rounds import Clicks, Rounds, guarded, mask_change
 from NASAM3DLib.joint.settings import JointResult
 from NASAM3DLib.pipeline import Reconstruction
@@ -102,8 +103,9 @@ def refine_jointly(
     The referee does everything without one view in sixteen, beginning with a reconstruction of the
     base's settings, and compares how well these views are predicted before and after each round.
     The last round that is within the tolerance of the best, or of the volume from before if that is
-    the best, is where the refinement with all views ends. So a run costs about twice the
-    reconstruction and the rounds. It computes on the CPU.
+    the best, is where the refinement with all views ends. Of the masks before and after, the later
+    one is returned if it explains the refined volume clearly better (``choice``). So a run costs
+    about twice the reconstruction and the rounds. It computes on the CPU.
     """
     options = options or RunOptions()
     strength = _checked_strength(base)
@@ -239,10 +241,13 @@ class _Run:
         if position is None:
             raise RuntimeError("The rounds ended without a position.")
         volume = replace(scene.cropped(rounds.volume(position)), uncertainty=None)
-        mask, _ = self._clicks.segment(volume)
+        newer, _ = self._clicks.segment(volume)
+        is_better = is_clearly_better(volume.array, newer.array, before.array)
+        mask = newer if is_better else before
+        figures["mask_returned"] = "joint" if is_better else "un-joined"
         figures["mask_changes"] = list(known.changes)
         figures["n_rounds"] = known.n_rounds
-        figures["mask_change"] = mask_change(mask.array, before.array)
+        figures["mask_change"] = mask_change(newer.array, before.array)
         told = _told("joint", "held-out views do not speak against the joint refinement")
         return JointResult(volume, mask, before, True, {**told, **figures})
 

@@ -59,11 +59,12 @@ class JointResult:
     volume : Volume
         Attenuation, 1/mm.
     mask : Mask
-        The object, on the volume's grid.
+        The object, on the volume's grid; the one from before unless the refined volume speaks
+        clearly for the later one.
     mask_before : Mask
         The object as the same clicks give it on the volume from before.
     is_joint : bool
-        Whether volume and mask are the refined ones.
+        Whether the volume is the refined one.
     report : dict
         Plain JSON values: what was returned and why, held-out errors, changes of the mask.
     """

@@ -17,11 +17,17 @@ from NASAM3DLib.scan.projections import ProjectionSet
 from NASAM3DLib.segment.prompts import Prompts
 from NASAM3DLib.worker.clicks import ClickedSegmentation, ClickState
 from NASAM3DLib.worker.client import WorkerClient
-from NASAM3DLib.worker.files import load_sent_scan, pack_files, scan_files, scan_request
+from NASAM3DLib.worker.files import (
+    load_sent_scan,
+    pack_files,
+    scan_files,
+    scan_request,
+    without_path,
+)
 from NASAM3DLib.worker.job import WorkerError
 from NASAM3DLib.worker.launch import worker_environment
 from NASAM3DLib.worker.payloads import unpack_mask, unpack_volume
-from NASAM3DLib.worker.protocol import Message
+from NASAM3DLib.worker.protocol import Deferred, Message
 
 TIMEOUT_S = 120.0
 GEOMETRY = circular_scan(12, detector=(24, 32), pixel_mm=10.0)
@@ -55,7 +61,8 @@ def test_the_whole_road_works_behind_a_pipe_without_a_shared_path(
     save_projections(scan, path)
     assert not far_client.shares_files
     requests = [
-        scan_request("inspect", path, shares_files=far_client.shares_files),
+        # Whoever names a path has its files sent.
+        Message("inspect", {"path": str(path)}),
         scan_request(
             "reconstruct",
             path,
@@ -100,6 +107,18 @@ def test_a_worker_of_this_computer_gets_the_path(tmp_path: Path) -> None:
     assert isinstance(request, Message)
     assert request.fields == {"n_views": 5, "path": str(tmp_path)}
     client.close()
+
+
+def test_only_the_paths_of_scans_are_replaced() -> None:
+    for request in (
+        Message("inspect", {"geometry": {}}),
+        Message("sample", {"path": "anything"}),
+        scan_request("inspect", "scan.npz", shares_files=False),
+    ):
+        assert without_path(request) is request
+    replaced = without_path(Message("reconstruct", {"path": "scan.npz", "n_views": 3}))
+    assert isinstance(replaced, Deferred)
+    assert replaced.kind == "reconstruct"
 
 
 @posix_only

@@ -78,7 +78,9 @@ class KnownSession(Session):
 
     def inspect(self, request: Message, progress: ProgressCallback) -> Message:
         """Describe a scan; the text in the file is the number of views."""
-        text = Path(request.fields["path"]).read_text()
+        # A client with a command of its own sends the file itself.
+        sent = request.arrays.get("files")
+        text = Path(request.fields["path"]).read_text() if sent is None else bytes(sent).decode()
         if not text.isdigit():
             raise ValueError(f"A scan must hold projections and geometry, got {text!r}.")
         fields = {

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from NASAM3DLib.worker.connection import HEARTBEAT_S, Broken, Connection, Ended
+from NASAM3DLib.worker.files import without_path
 from NASAM3DLib.worker.handshake import objection
 from NASAM3DLib.worker.job import (
     Job,
@@ -71,8 +72,8 @@ class WorkerClient:
     Attributes
     ----------
     shares_files : bool
-        Whether the process sees the same files, so that paths may be sent. Taken to be so only
-        where no command is given; see :func:`~NASAM3DLib.worker.files.scan_request`.
+        Whether the process sees the same files. Taken to be so only where no command is given;
+        otherwise the files of a scan are sent in place of its path.
     """
 
     def __init__(
@@ -158,7 +159,8 @@ class WorkerClient:
             "on_result": on_result,
             "on_error": on_error,
         }
-        job = Job(next(self._numbers), request, callbacks, self.cancel)
+        sent = request if self.shares_files else without_path(request)
+        job = Job(next(self._numbers), sent, callbacks, self.cancel)
         self._waiting.append(job)
         self._advance()
         return job

@@ -23,6 +23,8 @@ MAX_DESCRIPTION_BYTES = 8 * 2**20
 
 MAX_NAME_PARTS = 2
 
+SCAN_VERBS = ("inspect", "reconstruct")
+
 
 def scan_request(
     kind: str, path: str | Path, *, shares_files: bool, **fields: Any
@@ -50,6 +52,28 @@ def scan_request(
     if shares_files:
         return Message(kind, {**fields, "path": str(path)})
     return Deferred(kind, lambda: pack_files(kind, path, **fields))
+
+
+def without_path(request: Message | Deferred) -> Message | Deferred:
+    """Send files in place of the path of a scan.
+
+    Parameters
+    ----------
+    request : Message or Deferred
+        Any request.
+
+    Returns
+    -------
+    Message or Deferred
+        The same request if it names no scan by its path.
+    """
+    if isinstance(request, Deferred) or request.kind not in SCAN_VERBS:
+        return request
+    fields = dict(request.fields)
+    path = fields.pop("path", None)
+    return (
+        request if path is None else scan_request(request.kind, path, shares_files=False, **fields)
+    )
 
 
 def pack_files(kind: str, path: Path, **fields: Any) -> Message:

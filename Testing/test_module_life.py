@@ -116,6 +116,105 @@ def test_reloading_ends_the_process_and_reads_the_library_again(
         sys.modules.update(packages)
 
 
+def test_nothing_is_left_of_a_scene_that_is_closed_in_the_middle(
+    user: User, scan_file: Path
+) -> None:
+    import slicer
+
+    user.panel.enter()
+    user.choose(scan_file)
+    user.reconstruct()
+    user.ui.attentionCheckBox.checked = True
+    user.place(BALL_CENTRE_RAS)
+    user.ui.qualityComboBox.currentText = "Best"
+    user.ui.applyButton.click()
+    user.wait(lambda: user.widget.reconstruction._previewNode is not None)
+    user.parameters.points.AddControlPoint(*beside(10.0, 0, 0))
+    slicer.mrmlScene.Clear(0)
+    user.rest()
+    assert nodes("vtkMRMLVolumeNode") == []
+    assert nodes("vtkMRMLMarkupsNode") == []
+    assert not user.ui.undoButton.enabled
+    user.press("Ctrl+Z")
+    user.choose(scan_file)
+    user.reconstruct()
+    user.place(BALL_CENTRE_RAS)
+    assert user.mask().any()
+
+
+def test_a_worker_that_dies_under_a_click_is_replaced_by_the_next(
+    user: User, scan_file: Path
+) -> None:
+    user.choose(scan_file)
+    user.reconstruct()
+    user.place(BALL_CENTRE_RAS)
+    before = user.mask()
+    user.parameters.points.AddControlPoint(*beside(12.0, 0, 0))
+    user.wait(lambda: user.client.is_busy or user.ui.statusLabel.text == "Segmenting…")
+    user.client._connection.process.kill()
+    user.rest()
+    assert "ended unexpectedly" in user.ui.statusLabel.text
+    np.testing.assert_array_equal(user.mask(), before)
+    user.place(beside(0, 12.0, 0))
+    assert user.ui.statusLabel.text == ""
+    assert user.mask().sum() > before.sum()
+
+
+def test_two_panels_agree(user: User, scan_file: Path) -> None:
+    import slicer
+
+    user.choose(scan_file)
+    user.reconstruct()
+    second = slicer.modules.nasam3d.createNewWidgetRepresentation()
+    other = second.self()
+    other.logic.client.close()
+    other.logic = type(other.logic)(WorkerClient(KNOWN_WORKER))
+    try:
+        other.initializeParameterNode()
+        assert other.ui.inputVolumeSelector.currentNode() is user.parameters.inputVolume
+        user.place(BALL_CENTRE_RAS)
+        before = user.mask()
+        user.place(beside(6.0, 0, 0), positive=False)
+        assert other.ui.negativeButton.checked, "both show what the next click will be"
+        user.wait(lambda: not other.logic.client.is_busy)
+        points = user.parameters.points
+        assert [points.GetNthControlPointSelected(n) for n in range(2)] == [True, False]
+        assert user.parameters.segmentation.GetSegmentation().GetNumberOfSegments() == 1
+        assert 0 < user.mask().sum() < before.sum()
+        assert other.ui.resultLabel.text == user.ui.resultLabel.text
+    finally:
+        process = other.logic.client._connection.process
+        other.cleanup()
+        second.deleteLater()
+        slicer.modules.NASAM3DWidget = user.widget
+    assert process.poll() is not None
+
+
+def test_reloading_during_a_run_leaves_no_preview(
+    load_module: Callable[[Path], Any], scan_file: Path
+) -> None:
+    user = User(load_module(MODULE), WorkerClient(KNOWN_WORKER))
+    user.choose(scan_file)
+    user.ui.qualityComboBox.currentText = "Best"
+    user.ui.applyButton.click()
+    user.wait(lambda: user.widget.reconstruction._previewNode is not None)
+    process = user.client._connection.process
+    user.widget.cleanup()
+    assert process.poll() is not None
+    assert nodes("vtkMRMLVolumeNode") == []
+
+
+def test_points_stay_in_sight_when_another_module_is_chosen(user: User, scan_file: Path) -> None:
+    user.choose(scan_file)
+    user.reconstruct()
+    user.place(BALL_CENTRE_RAS)
+    points = user.parameters.points
+    user.panel.exit()
+    assert points.GetDisplayVisibility()
+    user.panel.enter()
+    assert user.parameters.points is points
+
+
 def test_missing_packages_are_asked_for_on_apply(
     user: User, scan_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

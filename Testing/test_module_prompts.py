@@ -220,3 +220,31 @@ def test_two_clicks_in_a_slice_draw_a_box(ready: User, slicer_app: Any) -> None:
     box = ready.parameters.points.GetNodeReference("NASAM3D.Box")
     assert min(box.GetSize()) > 0
     assert ready.mask().any()
+
+
+def test_a_saved_scene_keeps_segments_boxes_and_choices(ready: User, tmp_path: Path) -> None:
+    import slicer
+
+    ready.place(BALL_CENTRE_RAS)
+    first_id, first = ready.parameters.segmentId, ready.mask()
+    ready.ui.newSegmentButton.click()
+    draw_box(ready, beside(0, 0, 5.0), (20.0, 20.0, 20.0))
+    second_id, second = ready.parameters.segmentId, ready.mask()
+    ready.ui.strengthSlider.value = 2.0
+    ready.rest()
+    assert slicer.util.saveScene(str(tmp_path / "session.mrb"))
+    slicer.mrmlScene.Clear(0)
+    slicer.util.loadScene(str(tmp_path / "session.mrb"))
+    ready.widget.initializeParameterNode()
+    ready.rest()
+    assert ready.parameters.segmentId == second_id
+    assert ready.ui.strengthSlider.value == 2.0
+    assert ready.ui.resultLabel.text.startswith("Segment 2: ")
+    np.testing.assert_array_equal(ready.mask(), second)
+    assert ready.ui.removeBoxButton.enabled
+    ready.ui.segmentsTable.setSelectedSegmentIDs([first_id])
+    np.testing.assert_array_equal(ready.mask(), first)
+    assert ready.ui.undoButton.enabled
+    ready.place(beside(6.0, 0, 0), positive=False)
+    assert ready.mask().sum() < first.sum()
+    assert len(nodes("vtkMRMLScalarVolumeNode")) == 1

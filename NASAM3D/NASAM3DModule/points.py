@@ -9,6 +9,7 @@ from NASAM3DModule.base import removeBase
 from NASAM3DModule.box import boxOf, cornersOf, isDrawn, removeBox
 
 VOLUME_REFERENCE = "NASAM3D.Volume"
+NEXT_ATTRIBUTE = "NASAM3D.Next"
 SEGMENTATION_REFERENCE, SEGMENT_ATTRIBUTE = "NASAM3D.Segmentation", "NASAM3D.SegmentId"
 POSITIVE, NEGATIVE = "positive", "negative"
 POSITIVE_COLOR, NEGATIVE_COLOR = (0.2, 0.8, 0.3), (0.95, 0.25, 0.2)
@@ -61,6 +62,8 @@ def showOnly(points) -> None:
 
 def startPlacing(points, positive: bool) -> None:
     """Let clicks in the views place points."""
+    markNewPoints(points)  # What was clicked before was meant as it was then.
+    points.SetAttribute(NEXT_ATTRIBUTE, POSITIVE if positive else NEGATIVE)
     # The point that follows the mouse shows already what it will become.
     points.GetDisplayNode().SetActiveColor(*(POSITIVE_COLOR if positive else NEGATIVE_COLOR))
     points.SetControlPointLabelFormat(signOf(positive))
@@ -97,13 +100,17 @@ def signOf(positive: bool) -> str:
     return "+" if positive else "−"
 
 
-def markNewPoints(points, positive: bool) -> bool:
-    """Write on points without a mark what they are; tell if there were any."""
+def isNextPositive(points) -> bool:
+    """Tell what the next point will say."""
+    return points is None or points.GetAttribute(NEXT_ATTRIBUTE) != NEGATIVE
+
+
+def markNewPoints(points) -> None:
+    """Write on points without a mark what they were placed as."""
     new = [n for n in placedIndices(points) if not points.GetNthControlPointDescription(n)]
     for index in new:
-        markPoint(points, index, positive)
+        markPoint(points, index, isNextPositive(points))
         slicer.modules.markups.logic().JumpSlicesToNthPointInMarkup(points.GetID(), index)
-    return bool(new)
 
 
 def markPoint(points, index: int, positive: bool) -> None:

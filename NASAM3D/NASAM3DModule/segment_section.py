@@ -20,7 +20,7 @@ class SegmentSection:
 
     def __init__(self, widget) -> None:
         self.widget, self.ui = widget, widget.ui
-        self._points, self._positive, self._willLook = None, True, False
+        self._points, self._willLook = None, False
         self._histories = {}
         self._box = None
         self.segments, self.engines = SegmentsList(widget), EngineChoice(widget)
@@ -60,7 +60,7 @@ class SegmentSection:
         placing = isOpen and pointsOf.isPlacing(self._points)
         for button, positive in ((self.ui.positiveButton, True), (self.ui.negativeButton, False)):
             button.enabled = isOpen
-            button.checked = placing and self._positive == positive
+            button.checked = placing and pointsOf.isNextPositive(self._points) == positive
         box = boxOf(self._points)
         self.ui.boxButton.enabled = isOpen
         self.ui.boxButton.checked = isOpen and bool(box) and pointsOf.isPlacing(box)
@@ -87,10 +87,6 @@ class SegmentSection:
 
     def onPlace(self, positive: bool, start: bool) -> None:
         """Let clicks in the views place points, or stop that."""
-        if self._points:
-            # What was clicked just now was meant as it was.
-            pointsOf.markNewPoints(self._points, self._positive)
-        self._positive = positive
         if start:
             with slicer.util.tryWithErrorDisplay(_("Points cannot be placed.")):
                 ensurePackages(self.widget.parameters.engine == Engine.SAM_MED3D)
@@ -123,8 +119,8 @@ class SegmentSection:
     def onToggle(self) -> None:
         """Place points of the other kind; begin with those inside."""
         if self.ui.positiveButton.enabled:
-            positive = not (pointsOf.isPlacing(self._points) and self._positive)
-            self.onPlace(positive, True)
+            isPlacing = pointsOf.isPlacing(self._points)
+            self.onPlace(not (isPlacing and pointsOf.isNextPositive(self._points)), True)
 
     def onUndo(self) -> None:
         """Take back the last point, move or removal, with what it changed."""
@@ -141,7 +137,6 @@ class SegmentSection:
     def onNextSegment(self) -> None:
         """Begin another segment."""
         if self.ui.newSegmentButton.enabled:
-            self._positive = True
             self.widget.logic.startNextSegment(self.widget.parameters)
             self.widget.showStatus("")
             self.widget.updateGui()
@@ -159,7 +154,7 @@ class SegmentSection:
         parameters, history = self.widget.parameters, self.history()
         if not (parameters and history):
             return
-        pointsOf.markNewPoints(self._points, self._positive)
+        pointsOf.markNewPoints(self._points)
         try:
             willCome = self.widget.logic.segment(parameters, self.onMask, self.widget.showError)
         except ValueError as error:
@@ -199,5 +194,6 @@ class SegmentSection:
         if points is not changes[0][0]:
             if points:
                 self._histories.setdefault(points.GetID(), PointHistory(points))
-            pointsOf.showOnly(points)
+            if self.widget.parameters:
+                pointsOf.showOnly(points)
             self.attention.forget()

@@ -68,6 +68,7 @@ class NASAM3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._timer.stop()
             self.shortcuts.remove()
             self.setParameterNode(None)
+            self.reconstruction.removePreview()
             self.logic.client.close()
         self.removeObservers()
 
@@ -92,6 +93,7 @@ class NASAM3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Let go of the scene before it goes."""
         self.logic.clicks.forget()
         self.logic.client.cancel_all()
+        self.reconstruction.removePreview()
         self.setParameterNode(None)
         self.segmentation.forget()
 

@@ -10,6 +10,7 @@ from scipy.special import expit, logit
 
 from NASAM3DLib.segment.density import (
     BRIDGE_GAIN,
+    HOMOGENEOUS_SIGMA_HU,
     MAX_SIGMA_HU,
     MIN_SIGMA_HU,
     PATH_FLOOR,
@@ -39,6 +40,23 @@ def test_a_model_takes_median_and_spread_from_around_the_click():
 @pytest.mark.parametrize(("noise_hu", "expected"), [(0.0, MIN_SIGMA_HU), (300.0, MAX_SIGMA_HU)])
 def test_the_spread_of_a_model_has_limits(noise_hu, expected):
     assert density_model(noise(noise_hu), CENTRE).sigma_hu == expected
+
+
+@pytest.mark.parametrize(
+    ("lesion_voxels", "noise_hu", "expected"),
+    [(11, 3.0, HOMOGENEOUS_SIGMA_HU), (5, 3.0, MIN_SIGMA_HU), (11, 35.0, 35.0)],
+)
+def test_smooth_homogeneous_surroundings_widen_a_model_on_request(
+    lesion_voxels, noise_hu, expected
+):
+    volume = noise(noise_hu, mean_hu=-80.0)
+    inside = slice(CENTRE[0] - lesion_voxels // 2, CENTRE[0] + lesion_voxels // 2 + 1)
+    volume[inside, inside, inside] += 120.0
+    asked = density_model(volume, CENTRE, widen_homogeneous=True)
+    assert asked.sigma_hu == pytest.approx(expected, rel=0.25)
+    assert asked.median_hu == density_model(volume, CENTRE).median_hu
+    if noise_hu < MIN_SIGMA_HU:
+        assert density_model(volume, CENTRE).sigma_hu == MIN_SIGMA_HU
 
 
 def test_a_model_at_the_border_uses_the_voxels_there_are():

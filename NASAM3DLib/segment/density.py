@@ -5,8 +5,9 @@ turns that second statement into an attention map A in (0, 1) and adds it to the
 a network's or none at all. In formulas, for click i at voxel x_i of a volume mu in HU:
 
 1. Density model: ``m_i`` = median of mu over 3x3x3 voxels, ``s_i`` = 1.4826 times the median
-   absolute deviation over 5x5x5 voxels, held between 12 and 80 HU. Where an uncertainty u of the
-   volume is to widen the model, its variance is added: ``s_i^2 + u(x_i)^2 + u(x)^2``.
+   absolute deviation over 5x5x5 voxels, held between 12 and 80 HU, on request between 20 and 80 HU
+   in homogeneous surroundings (:func:`density_model`). Where an uncertainty u of the volume is to
+   widen the model, its variance is added: ``s_i^2 + u(x_i)^2 + u(x)^2``.
 2. Density likelihood: ``D_i(x) = exp(-z^2 / 2)``, ``z = (mu_s(x) - m_i) / s_i``, mu_s smoothed over
    3x3x3 voxels. Heterogeneous bone and gas have one-sided models (:class:`DensityModel`).
 3. Bridge penalty: ``D~ = min(D, 1.25 G * D)`` with a Gaussian G of 1.2 reference lengths: a thin
@@ -33,6 +34,12 @@ FloatArray = npt.NDArray[np.float32]
 
 MIN_SIGMA_HU, MAX_SIGMA_HU = 12.0, 80.0
 """Narrowest and widest density model of a click, HU, before the uncertainty is added."""
+
+HOMOGENEOUS_SIGMA_HU = 20.0
+"""Narrowest density model of a click in homogeneous surroundings, HU."""
+
+HOMOGENEOUS_RADIUS, HOMOGENEOUS_HU, HOMOGENEOUS_SHARE = 4, 40.0, 0.9
+"""Homogeneous: of the 9x9x9 voxels around, nine in ten within 40 HU of the click's density."""
 
 BONE_HU, GAS_HU = 300.0, -300.0
 """Above and below these medians nothing denser or thinner contradicts the click, HU."""
@@ -125,6 +132,7 @@ def density_model(
     voxel_kji: tuple[int, int, int],
     *,
     uncertainty_hu: FloatArray | None = None,
+    widen_homogeneous: bool = False,
 ) -> DensityModel:
     """Learn the density of an object from the surroundings of a click.
 
@@ -136,18 +144,35 @@ def density_model(
         The clicked voxel.
     uncertainty_hu : ndarray, shape (k, j, i), float32, optional
         One standard deviation of each voxel, HU.
+    widen_homogeneous : bool
+        Whether the model is at least 20 instead of 12 HU wide in homogeneous surroundings.
 
     Returns
     -------
     DensityModel
+
+    Notes
+    -----
+    In a smooth reconstruction the spread around a click says nothing of slow errors such as
+    cupping, which are larger than 12 HU across an organ; a lesion is too small to meet them, and a
+    wider model would let its front out. With widening, the mean Dice of six organs in
+    reconstructions of 50 views rose by 0.08, 0.12 and 0.04 at 1 to 3 clicks; of 20 generated
+    objects it changed by -0.005, -0.008 and +0.021, of 16 real ones without reconstruction by
+    +0.008, -0.007 and -0.001. A floor of 20 HU everywhere gave the organs 0.07 more at the first
+    click, with twice the share of clicks that lower Dice by more than 0.1.
     """
     centre = volume_hu[_around(voxel_kji, 1)]
     patch = volume_hu[_around(voxel_kji, 2)]
     deviation = _MAD_TO_SIGMA * float(np.median(np.abs(patch - np.median(patch))))
-    sigma = min(max(deviation, MIN_SIGMA_HU), MAX_SIGMA_HU)
+    median, least = float(np.median(centre)), MIN_SIGMA_HU
+    if widen_homogeneous:
+        away = np.abs(volume_hu[_around(voxel_kji, HOMOGENEOUS_RADIUS)] - median)
+        if (away < HOMOGENEOUS_HU).mean() >= HOMOGENEOUS_SHARE:
+            least = HOMOGENEOUS_SIGMA_HU
+    sigma = min(max(deviation, least), MAX_SIGMA_HU)
     if uncertainty_hu is not None:
         sigma = float(np.hypot(sigma, uncertainty_hu[voxel_kji]))
-    return DensityModel(float(np.median(centre)), sigma)
+    return DensityModel(median, sigma)
 
 
 def correction_model(
@@ -156,6 +181,7 @@ def correction_model(
     *,
     first: DensityModel,
     uncertainty_hu: FloatArray | None = None,
+    widen_homogeneous: bool = False,
 ) -> DensityModel:
     """Learn the density at a correcting click, which often lies at the rim of the object.
 
@@ -169,6 +195,8 @@ def correction_model(
         What the first click said about the object.
     uncertainty_hu : ndarray, shape (k, j, i), float32, optional
         One standard deviation of each voxel, HU.
+    widen_homogeneous : bool
+        As in :func:`density_model`.
 
     Returns
     -------
@@ -181,7 +209,12 @@ def correction_model(
     density, the median is taken over these only; and the model is at most twice as wide as the
     first.
     """
-    model = density_model(volume_hu, voxel_kji, uncertainty_hu=uncertainty_hu)
+    model = density_model(
+        volume_hu,
+        voxel_kji,
+        uncertainty_hu=uncertainty_hu,
+        widen_homogeneous=widen_homogeneous,
+    )
     centre = volume_hu[_around(voxel_kji, 1)]
     alike = np.abs(centre - first.median_hu) < ALIKE_SIGMAS * first.sigma_hu
     median = float(np.median(centre[alike])) if alike.mean() >= ALIKE_SHARE else model.median_hu

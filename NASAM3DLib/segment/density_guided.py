@@ -159,7 +159,8 @@ class DensityGuidedSegmenter(ClickEngine):
         if key not in self._fronts:
             if len(self._fronts) >= MAX_REGIONS:
                 del self._fronts[next(iter(self._fronts))]
-            self._fronts[key] = DensityFronts(make_region(volume, box, anchor_kji=anchor_kji))
+            region = make_region(volume, box, anchor_kji=anchor_kji)
+            self._fronts[key] = DensityFronts(region, widen_homogeneous=True)
         return self._fronts[key]
 
     def _walk(

@@ -46,6 +46,9 @@ class DensityFronts:
     ----------
     region : WorkingRegion
         Where the fronts travel.
+    widen_homogeneous : bool
+        See :func:`~NASAM3DLib.segment.density.density_model`. Off where a network was trained
+        without.
 
     Notes
     -----
@@ -68,8 +71,9 @@ class DensityFronts:
     only.
     """
 
-    def __init__(self, region: WorkingRegion) -> None:
+    def __init__(self, region: WorkingRegion, *, widen_homogeneous: bool = False) -> None:
         self.region = region
+        self.widen_homogeneous = widen_homogeneous
         self._distances: dict[_FrontKey, FloatArray] = {}
 
     @cached_property
@@ -98,9 +102,19 @@ class DensityFronts:
         """
         volume, uncertainty = self.region.array_hu, self.region.uncertainty_hu
         if described_by is None:
-            return density_model(volume, voxel_kji, uncertainty_hu=uncertainty)
-        first = self.model(described_by)
-        return correction_model(volume, voxel_kji, first=first, uncertainty_hu=uncertainty)
+            return density_model(
+                volume,
+                voxel_kji,
+                uncertainty_hu=uncertainty,
+                widen_homogeneous=self.widen_homogeneous,
+            )
+        return correction_model(
+            volume,
+            voxel_kji,
+            first=self.model(described_by),
+            uncertainty_hu=uncertainty,
+            widen_homogeneous=self.widen_homogeneous,
+        )
 
     def positive(self, voxels_kji: IndexArray) -> FloatArray:
         """Measure the distance to the nearest positive click.

@@ -51,6 +51,23 @@ def test_a_chosen_file_is_summed_up(user: User, scan_file: Path) -> None:
     assert user.parameters.projectionsPath == str(scan_file)
 
 
+def test_a_folder_of_images_is_chosen_by_its_own_button(
+    user: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import qt
+
+    answers = ["", str(tmp_path)]
+    monkeypatch.setattr(qt.QFileDialog, "getExistingDirectory", lambda *_: answers.pop(0))
+    user.ui.folderButton.click()
+    assert user.parameters.projectionsPath == ""
+    (tmp_path / "views.txt").write_text("36")
+    user.ui.folderButton.click()
+    user.rest()
+    assert user.parameters.projectionsPath == str(tmp_path)
+    assert user.ui.viewsSpinBox.maximum == 36
+    assert user.ui.applyButton.enabled
+
+
 def test_a_bad_file_gives_the_workers_message(
     user: User, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

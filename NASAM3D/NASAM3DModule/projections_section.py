@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import qt
 import slicer
 from slicer.i18n import tr as _
 
@@ -21,6 +22,7 @@ class ProjectionsSection:
         self.widget, self.ui, self.job = widget, widget.ui, None
         self.scan = None
         self._sampleJob = None
+        self.ui.folderButton.connect("clicked(bool)", self.onFolder)
         self.ui.sampleButton.connect("clicked(bool)", self.onSample)
         self.ui.pathLineEdit.connect("currentPathChanged(QString)", self.onPathChanged)
 
@@ -29,6 +31,15 @@ class ProjectionsSection:
         parameters = self.widget.parameters
         if parameters and self.ui.pathLineEdit.currentPath != parameters.projectionsPath:
             self.ui.pathLineEdit.currentPath = parameters.projectionsPath
+
+    def onFolder(self) -> None:
+        """Choose a folder of images, which the line for files does not offer."""
+        start = str(Path(self.ui.pathLineEdit.currentPath or Path.home()).parent)
+        folder = qt.QFileDialog.getExistingDirectory(
+            self.ui.folderButton, _("Folder with projections"), start
+        )
+        if folder:
+            self.ui.pathLineEdit.currentPath = folder
 
     def onSample(self, checked: bool = False) -> None:
         """Make or find the sample scan and choose it."""

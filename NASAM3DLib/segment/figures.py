@@ -9,6 +9,7 @@ import numpy.typing as npt
 from scipy import ndimage, spatial
 
 from NASAM3DLib.reconstruct.volume import Volume
+from NASAM3DLib.segment.components import bounding_box
 from NASAM3DLib.segment.mask import Mask
 
 FloatArray = npt.NDArray[np.float64]
@@ -195,9 +196,9 @@ def _local_mean(values: FloatArray, where: BoolArray) -> FloatArray:
 
 def _box(array: BoolArray, *, margin: int) -> tuple[slice, slice, slice]:
     """Give the box around all marked voxels with a margin, within the array."""
-    found = ndimage.find_objects(array.astype(np.uint8))[0]
+    lower, upper = bounding_box(array)
     k, j, i = (
-        slice(max(part.start - margin, 0), min(part.stop + margin, n))
-        for part, n in zip(found, array.shape, strict=True)
+        slice(max(int(first) - margin, 0), min(int(last) + 1 + margin, n))
+        for first, last, n in zip(lower, upper, array.shape, strict=True)
     )
     return k, j, i

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -226,6 +227,34 @@ def test_missing_packages_are_asked_for_on_apply(
     user.reconstruct()
     (call,) = slicer.packaging.calls
     assert (call.function, call.requirements) == ("pip_ensure", ("no-such-package",))
+
+
+@pytest.mark.parametrize("has_packaging", [True, False])
+def test_packages_that_cannot_be_fetched_come_with_advice(
+    user: User, scan_file: Path, monkeypatch: pytest.MonkeyPatch, has_packaging: bool
+) -> None:
+    import slicer
+    from slicerhost import slot_errors
+
+    def fail(*arguments: Any, **keywords: Any) -> None:
+        raise subprocess.CalledProcessError(1, "pip")
+
+    user.choose(scan_file)
+    packages = part_of_module("packages")
+    monkeypatch.setattr(packages, "missing_requirements", lambda _: ["numba>=0.61"])
+    monkeypatch.setattr(slicer.packaging, "pip_ensure", fail)
+    monkeypatch.setattr(slicer.util, "pip_install", fail)
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda *_: True)
+    if not has_packaging:
+        monkeypatch.setattr(packages, "packaging", None)
+    user.ui.applyButton.click()
+    (shown,) = slot_errors.take()
+    assert "https_proxy" in shown
+    assert "--find-links FOLDER numba>=0.61" in shown
+    assert user.widget.reconstruction.job is None
+    assert user.ui.applyButton.enabled, "the module stays usable"
+    monkeypatch.setattr(packages, "missing_requirements", lambda _: [])
+    assert user.reconstruct() is not None
 
 
 def test_a_saved_scene_brings_the_session_back(user: User, scan_file: Path, tmp_path: Path) -> None:

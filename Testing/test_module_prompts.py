@@ -107,6 +107,25 @@ def test_each_segment_has_its_own_box(ready: User) -> None:
     assert ready.ui.removeBoxButton.enabled
 
 
+def test_the_volume_is_sent_before_the_first_click(ready: User) -> None:
+    asked: list[str] = []
+    submit = ready.client.submit
+
+    def spy(message: Any, **callbacks: Any) -> Any:
+        asked.append(message.kind)
+        return submit(message, **callbacks)
+
+    ready.client.submit = spy
+    try:
+        ready.ui.positiveButton.click()
+        ready.rest()
+        assert asked == ["set_volume"]
+        ready.place(BALL_CENTRE_RAS)
+    finally:
+        del ready.client.submit
+    assert asked == ["set_volume", "predict"]
+
+
 def test_the_strength_of_the_guidance_asks_for_a_new_mask(ready: User) -> None:
     ready.place(BALL_CENTRE_RAS)
     asked: list[dict[str, Any]] = []

@@ -128,6 +128,11 @@ class NASAM3DLogic(ScriptedLoadableModuleLogic):
         """Let clicks in the views place points, in a new list if there is none."""
         self.ensurePoints(parameters)
         pointsOf.startPlacing(parameters.points, positive)
+        self.sendAhead(parameters.inputVolume)
+
+    def sendAhead(self, volumeNode) -> None:
+        """Send the volume before the first click, which has less to wait for then."""
+        self.clicks.prepare(volumeKey(volumeNode), partial(volumeReader, volumeNode))
 
     def ensurePoints(self, parameters) -> None:
         """Give the chosen segment a list of points.
@@ -151,6 +156,7 @@ class NASAM3DLogic(ScriptedLoadableModuleLogic):
         """Let clicks in the views draw a box around the structure."""
         self.ensurePoints(parameters)
         startDrawing(parameters.points)
+        self.sendAhead(parameters.inputVolume)
 
     def askAttention(self, figures: dict, onResult, onError):
         """Ask for the attention behind the mask with these figures; ``onResult`` gets a message."""

@@ -91,6 +91,7 @@ class SegmentSection:
             with slicer.util.tryWithErrorDisplay(_("Points cannot be placed.")):
                 ensurePackages(self.widget.parameters.engine == Engine.SAM_MED3D)
                 self.widget.logic.startPlacing(self.widget.parameters, positive)
+            self.widget.startPolling()
         else:
             pointsOf.stopPlacing()
         self.widget.updateGui()
@@ -101,6 +102,7 @@ class SegmentSection:
             with slicer.util.tryWithErrorDisplay(_("A box cannot be drawn.")):
                 ensurePackages(self.widget.parameters.engine == Engine.SAM_MED3D)
                 self.widget.logic.startDrawingBox(self.widget.parameters)
+            self.widget.startPolling()
         else:
             pointsOf.stopPlacing()
         self.widget.updateGui()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +15,16 @@ from NASAM3DLib.scan.noise import noise_weights
 from NASAM3DLib.scan.projections import ProjectionSet
 from NASAM3DLib.segment.mask import Mask
 from NASAM3DLib.segment.prompts import Prompts
-from NASAM3DLib.segment.segmenter import SegmentationSettings, make_segmenter
+from NASAM3DLib.segment.segmenter import (
+    SegmentationSettings,
+    ambiguity_hint,
+    make_segmenter,
+)
 
 if TYPE_CHECKING:
     from NASAM3DLib.reconstruct.running import RunOptions
+
+logger = logging.getLogger(__name__)
 
 FIRST_LOOK_PART = 0.02
 
@@ -153,7 +160,8 @@ def segment(
     Returns
     -------
     Mask
-        On the volume's grid, agreeing with every point.
+        On the volume's grid, agreeing with every point. A warning is logged where structures of one
+        density touch.
 
     Raises
     ------
@@ -162,4 +170,8 @@ def segment(
     """
     segmenter = make_segmenter(engine, settings or SegmentationSettings())
     segmenter.set_volume(volume)
-    return segmenter.predict(prompts, progress=progress)
+    mask = segmenter.predict(prompts, progress=progress)
+    hint = ambiguity_hint(segmenter.last_ambiguity())
+    if hint is not None:
+        logger.warning(hint)
+    return mask

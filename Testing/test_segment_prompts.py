@@ -19,9 +19,11 @@ from clicked_objects import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from NASAM3DLib.pipeline import segment
 from NASAM3DLib.scan.grid import VolumeGrid
 from NASAM3DLib.segment.prompt_voxels import marked_voxels
 from NASAM3DLib.segment.prompts import Prompts
+from NASAM3DLib.segment.segmenter import ambiguity_hint
 
 AROUND_BALL = [[-27, -27, -27], [27, 27, 27]]
 coordinates = st.floats(-70, 70)
@@ -114,3 +116,41 @@ def test_a_box_around_air_does_not_crash(guided):
     prompts = Prompts().with_box([[40, 40, 40], [60, 60, 60]])
     mask = segmenter.predict(prompts)
     assert 0 < mask.n_voxels <= prompts.inside_box(GRID).sum()
+
+
+# A ball in tissue that differs less than density can tell, and one in tissue that differs.
+HIDDEN, CLEAR = (volume_of((sphere(GRID, (-14, 0, 0), 15.0), hu)) for hu in (14.0, 90.0))
+ON_BALL = clicks(((-14, 0, 0), True))
+
+
+def test_touching_tissue_of_like_density_is_ambiguous_until_a_negative_click_or_a_box():
+    hidden, clear = engine(HIDDEN), engine(CLEAR)
+    assert clear.last_ambiguity() is None
+    clear.predict(ON_BALL)
+    assert clear.last_ambiguity() < 0.1
+    assert ambiguity_hint(clear.last_ambiguity()) is None
+    hidden.predict(ON_BALL)
+    open_end = hidden.last_ambiguity()
+    assert open_end > 0.8
+    assert "add a negative point" in ambiguity_hint(open_end)
+    hidden.predict(ON_BALL.with_point((22, 0, 0), positive=False))
+    assert hidden.last_ambiguity() < open_end
+    hidden.predict(ON_BALL.with_box([[-30, -16, -16], [2, 16, 16]]))
+    assert hidden.last_ambiguity() < 0.1
+    hidden.undo()
+    hidden.undo()
+    assert hidden.last_ambiguity() == open_end
+
+
+def test_ambiguity_is_warned_of_by_the_pipeline(caplog):
+    segment(HIDDEN, ON_BALL)
+    assert "Several structures of the same density" in caplog.text
+    caplog.clear()
+    segment(CLEAR, ON_BALL)
+    assert not caplog.text
+
+
+def test_without_guidance_there_is_no_ambiguity():
+    segmenter = engine(BALL_VOLUME, PLAIN)
+    segmenter.predict(ONE)
+    assert segmenter.last_ambiguity() is None

@@ -42,6 +42,7 @@ class _Step:
     accepted: Accepted
     region: WorkingRegion
     attention: FloatArray | None
+    ambiguity: float | None
 
     def prediction(self, volume: Volume) -> Prediction:
         """Give the answer as it is kept for undo."""
@@ -49,7 +50,8 @@ class _Step:
         if self.attention is not None:
             shape = volume.grid.shape_kji
             shown = functools.partial(resampled, self.region, self.attention, shape)
-        return Prediction(self.accepted.mask, self.accepted.probability, shown)
+        accepted = self.accepted
+        return Prediction(accepted.mask, accepted.probability, shown, self.ambiguity)
 
 
 class DensityGuidedSegmenter(ClickEngine):
@@ -134,7 +136,19 @@ class DensityGuidedSegmenter(ClickEngine):
         if before is not None:
             solved = accept(before, solved, prompts, volume.grid)
         progress("boundary", 1.0)
-        return _Step(prompts.key(), solved, region, attention)
+        ambiguity = self._ambiguity(fronts, clicks, prompts)
+        return _Step(prompts.key(), solved, region, attention, ambiguity)
+
+    def _ambiguity(
+        self, fronts: DensityFronts, clicks: WorkingClicks, prompts: ResolvedPrompts
+    ) -> float | None:
+        """Measure the ambiguity of the density, if it guides."""
+        if not self.settings.density_guidance:
+            return None
+        inside = None
+        if prompts.clicks.box_ras is not None:
+            inside = prompts.clicks.inside_box(fronts.region.grid)
+        return fronts.ambiguity(clicks.positive_kji, clicks.negative_kji, inside=inside)
 
     def _fronts_of(self, volume: Volume, prompts: ResolvedPrompts) -> DensityFronts:
         """Find the region of the clicks; with guidance it grows until it holds the object."""

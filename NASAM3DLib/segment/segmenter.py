@@ -18,6 +18,9 @@ FloatArray = npt.NDArray[np.float32]
 
 DEFAULT_ENGINE = "density-guided"
 
+AMBIGUOUS = 0.5
+"""Ambiguity from which on a user should be told."""
+
 _ENGINES = {
     "density-guided": ("NASAM3DLib.segment.density_guided", "DensityGuidedSegmenter"),
     "sam-med3d": ("NASAM3DLib.segment.sam_med3d.engine", "SamMed3DSegmenter"),
@@ -132,6 +135,37 @@ class PromptableSegmenter(Protocol):
             Probability in [0, 1] on the volume's grid, 0 where it was not computed; None if there
             is no mask.
         """
+
+    def last_ambiguity(self) -> float | None:
+        """Tell how ambiguous the density of the object is behind the current mask.
+
+        Returns
+        -------
+        float or None
+            In [0, 1]; None if there is no mask, or the engine does not tell. What to say to a user,
+            :func:`ambiguity_hint` knows.
+        """
+
+
+def ambiguity_hint(ambiguity: float | None) -> str | None:
+    """Say what a user can do where the density of an object is ambiguous.
+
+    Parameters
+    ----------
+    ambiguity : float or None
+        Of :meth:`PromptableSegmenter.last_ambiguity`.
+
+    Returns
+    -------
+    str or None
+        One sentence; None if there is nothing to be said.
+    """
+    if ambiguity is None or ambiguity < AMBIGUOUS:
+        return None
+    return (
+        "Several structures of the same density touch here: add a negative point where the mask "
+        "goes too far, or a box."
+    )
 
 
 def available_engines() -> tuple[str, ...]:

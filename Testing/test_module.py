@@ -49,6 +49,11 @@ def test_a_chosen_file_is_summed_up(user: User, scan_file: Path) -> None:
     assert user.ui.viewsSpinBox.maximum == 50
     assert user.ui.applyButton.enabled
     assert user.parameters.projectionsPath == str(scan_file)
+    picture = user.ui.stripLabel.pixmap.toImage()
+    assert (picture.width(), picture.height()) == (120, 30)
+    assert [picture.pixelColor(n, 3).red() for n in (0, 50, 119)] == [0, 100, 238]
+    user.ui.pathLineEdit.currentPath = ""
+    assert user.ui.stripLabel.isHidden()
 
 
 def test_a_folder_of_images_is_chosen_by_its_own_button(

@@ -31,13 +31,14 @@ CLASSES = {
     "qt.QFileDialog",
     "qt.QIcon",
     "qt.QKeySequence",
+    "qt.QPixmap",
     "qt.QSettings",
     "qt.QShortcut",
     "qt.QTimer",
 }
 
 MEMBERS = {
-    "QLabel": {"text", "visible"},
+    "QLabel": {"setPixmap", "text", "visible"},
     "QProgressBar": {"format", "value", "visible"},
     "QPushButton": {"checked", "connect", "enabled", "text", "visible"},
     "QCheckBox": {"connect", "enabled"},

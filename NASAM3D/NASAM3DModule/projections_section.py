@@ -7,6 +7,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from NASAM3DModule.packages import ensurePackages
+from NASAM3DModule.pictures import pixmapOf
 from NASAM3DModule.sample import markLesion, sampleFolder
 from NASAM3DModule.texts import progressText
 
@@ -82,6 +83,7 @@ class ProjectionsSection:
         if self.job:
             self.job.cancel()
         self.job = self.scan = None
+        self.showStrip(None)
         self.widget.updateGui()
         if not path or not Path(path).exists():
             self.ui.summaryLabel.text = _("There is no such file.") if path else _("Choose a file.")
@@ -98,8 +100,15 @@ class ProjectionsSection:
         self.ui.pathLineEdit.addCurrentPathToHistory()
         self.ui.pathLineEdit.blockSignals(False)
         self.ui.summaryLabel.text = message.fields["summary"].replace(", ", "\n")
+        self.showStrip(message.arrays.get("strip"))
         self.ui.viewsSpinBox.maximum = message.fields["n_views"]
         self.widget.updateGui()
+
+    def showStrip(self, strip) -> None:
+        """Show small pictures of the views; None hides them."""
+        self.ui.stripLabel.visible = strip is not None
+        if strip is not None:
+            self.ui.stripLabel.setPixmap(pixmapOf(strip))
 
     def onError(self, error) -> None:
         """Say that the file is of no use, and why."""

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import slicer
-import vtk
 from slicer.i18n import tr as _
 
 import NASAM3DLib
 from NASAM3DModule.parameters import Quantity
+from NASAM3DModule.pictures import pngOf
 from NASAM3DModule.segments import figuresOf, segmentOf
 from NASAM3DModule.texts import warningText
 from NASAM3DModule.volumes import quantityOf
@@ -84,14 +84,3 @@ def viewPictures() -> list:
         view.forceRender()
         pictures.append(Picture(name, name, pngOf(view.renderWindow())))
     return pictures
-
-
-def pngOf(renderWindow) -> bytes:
-    """Give what a render window shows as a PNG file."""
-    toImage, writer = vtk.vtkWindowToImageFilter(), vtk.vtkPNGWriter()
-    toImage.SetInput(renderWindow)
-    toImage.ReadFrontBufferOff()
-    writer.SetInputConnection(toImage.GetOutputPort())
-    writer.WriteToMemoryOn()
-    writer.Write()
-    return bytes(memoryview(writer.GetResult()))

@@ -49,6 +49,7 @@ from NASAM3DLib.worker.payloads import (
 from NASAM3DLib.worker.protocol import Message
 from NASAM3DLib.worker.reporting import ProgressReporter
 from NASAM3DLib.worker.server import JobTable
+from NASAM3DLib.worker.thumbnails import thumbnail_strip
 
 if TYPE_CHECKING:
     from NASAM3DLib.reconstruct.running import RunOptions
@@ -117,10 +118,12 @@ class Session:
         Message
             Fields ``summary``, ``n_views``, ``arc_deg`` (None for a free orbit),
             ``detector_shape``, ``pixel_spacing_mm``, ``is_parallel``, and ``shape_kji`` of the
-            voxels that are filled unless others are asked for (None if others must be).
+            voxels that are filled unless others are asked for (None if others must be). The array
+            ``strip`` is a picture of some views, uint8.
         """
         progress("Reading projections", 0.0)
-        geometry = _requested_scan(request).geometry
+        scan = _requested_scan(request)
+        geometry = scan.geometry
         orbit = geometry.orbit
         fields = {
             "summary": str(geometry),
@@ -131,7 +134,7 @@ class Session:
             "is_parallel": geometry.is_parallel,
             "shape_kji": _default_shape(geometry),
         }
-        return Message("result", fields)
+        return Message("result", fields, {"strip": thumbnail_strip(scan.projections)})
 
     def reconstruct(self, request: Message, progress: ProgressCallback) -> Message:
         """Reconstruct a volume from a file or from the projections in the message.

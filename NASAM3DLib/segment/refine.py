@@ -126,6 +126,10 @@ def refined(
     (at least that of noise) plus ``(c / 4)^2``, and ``rho = c^2 / (c^2 + s^2)`` silences contrast
     that drowns in noise. Against interpolation alone it measured +0.011 +- 0.006 Dice on 30
     targets of real CT worked on at half resolution, and -0.006 on two sarcomas at their own.
+    Solving anew on the volume's voxels within the region found measured worse on 12 generated
+    objects (-0.05, -0.05 and 0.00 Dice at 1 to 3 clicks: averages over fewer millimetres let fronts
+    out), and a random walk in a band around this boundary the same (0.00, 0.00, +0.01) at twice the
+    time.
     """
     inside = probability > 0.5
     lower, upper = bounding_box(inside)

@@ -172,3 +172,16 @@ def test_curves_and_lines_are_scribbles(tmp_path: Path) -> None:
     assert [part.stop - part.start for part in loaded.parts] == [3, 4, 2]
     assert loaded.labels.tolist() == [1] * 3 + [0] * 6
     np.testing.assert_array_equal(loaded.points_ras[3], loaded.points_ras[6])
+
+
+def test_the_command_line_takes_a_box_alone_and_refuses_a_negative_scribble_alone(
+    tmp_path: Path,
+) -> None:
+    typer = pytest.importorskip("typer")
+    from NASAM3DLib.cli.options import prompts_of
+
+    boxed = prompts_of([], [], written(tmp_path, roi()))
+    assert boxed.box_ras is not None
+    beside = {"type": "Line", "name": "- L", "controlPoints": [point([0, 0, 0]), point([9, 0, 0])]}
+    with pytest.raises(typer.BadParameter, match="at least one point on the object"):
+        prompts_of([], [], written(tmp_path, beside))

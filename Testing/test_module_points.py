@@ -213,6 +213,19 @@ def test_clicks_during_a_prediction_end_in_the_newest_state(user: User, scan_fil
     np.testing.assert_array_equal(user.mask(), quick)
 
 
+def test_a_volume_deleted_right_after_a_click_leaves_no_trace(user: User, scan_file: Path) -> None:
+    import slicer
+
+    user.choose(scan_file)
+    volume = user.reconstruct()
+    user.ui.positiveButton.click()
+    user.parameters.points.AddControlPoint(*BALL_CENTRE_RAS)
+    slicer.mrmlScene.RemoveNode(volume)
+    user.rest()
+    assert nodes("vtkMRMLSegmentationNode") == []
+    assert not user.ui.positiveButton.enabled
+
+
 @pytest.mark.parametrize("fate", ["changed", "deleted", "exchanged"])
 def test_a_mask_of_a_volume_that_is_gone_is_dropped(user: User, scan_file: Path, fate: str) -> None:
     import slicer
@@ -221,7 +234,7 @@ def test_a_mask_of_a_volume_that_is_gone_is_dropped(user: User, scan_file: Path,
     volume = user.reconstruct()
     user.ui.positiveButton.click()
     user.parameters.points.AddControlPoint(*BALL_CENTRE_RAS)
-    user.wait(lambda: user.client.is_busy)
+    user.wait(lambda: user.ui.statusLabel.text == "Segmenting…")
     if fate == "changed":
         slicer.util.updateVolumeFromArray(volume, np.zeros((40, 48, 56), np.float32))
     elif fate == "deleted":

@@ -154,7 +154,7 @@ class SegmentSection:
         """Mark new points, take back what cannot be served, and segment again."""
         self._willLook = False
         parameters, history = self.widget.parameters, self.history()
-        if not (parameters and history):
+        if not (parameters and parameters.inputVolume and history):
             return
         pointsOf.markNewPoints(self._points)
         try:

@@ -38,7 +38,7 @@ from NASAM3DLib.benchmark.journal import Row
 from NASAM3DLib.benchmark.methods.protocol import package_version
 from NASAM3DLib.benchmark.methods.registry import all_methods
 from NASAM3DLib.benchmark.sources import Source
-from NASAM3DLib.benchmark.views import FULL
+from NASAM3DLib.benchmark.views import FULL, view_name
 from NASAM3DLib.evaluate.pictures import Picture
 from NASAM3DLib.evaluate.tables import Table
 from NASAM3DLib.files import write_bytes, write_text
@@ -165,14 +165,15 @@ def _asked(rows: Sequence[Row], settings: ClickSettings) -> str:
     words = "; ".join(
         f"{data_set} {n} {_plural(group, n)}" for (data_set, group), n in counts.items()
     )
-    done = sum(bool(row.figures) for row in rows)
+    n_failed = sum(bool(row.error) for row in rows)
     scan = settings.scan
+    views = ", ".join(view_name(n) for n in settings.views)
     return (
-        f"Targets: {words or 'none'}. Sessions: {done} of {len(rows)}, each of "
-        f"{settings.n_clicks} clicks. Voxels of {settings.spacing_mm:g} mm along axes that are "
-        f"finer. Sparse scans: cone beam, full turn, {scan.photons:g} photons per pixel and view, "
-        f"electronic noise of {scan.electronic_noise:g} photons, reconstructed by total variation "
-        f'at quality "{scan.quality}".'
+        f"Targets: {words or 'none'}. Views: {views}. Sessions: {len(rows)}, {n_failed} of them "
+        f"failed, each of {settings.n_clicks} clicks. Voxels of {settings.spacing_mm:g} mm along "
+        f"axes that are finer. Sparse scans: cone beam, full turn, {scan.photons:g} photons per "
+        f"pixel and view, electronic noise of {scan.electronic_noise:g} photons, reconstructed by "
+        f'total variation at quality "{scan.quality}".'
     )
 
 

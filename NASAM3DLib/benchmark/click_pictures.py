@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 OUR_COLOURS = ("#d1495b", "#8f2d8c", "#ee964b", "#5c677d")
 PEER_COLOURS = ("#1f77b4", "#2ca02c", "#17becf", "#8c8c3c", "#7f7f7f", "#bcbd22")
 TRUTH_COLOUR, MASK_COLOUR = "#ffd23f", "#35b7ff"
+SCALE = 0.75
+"""Size of a stored picture of examples in the drawn one."""
+
 LEAST_WIDTH_HU, MOST_WIDTH_HU = 200.0, 1600.0
 
 
@@ -173,7 +176,7 @@ def picture_examples(
             f"{row.view}."
         )
         picture = picture_masks(volume, rows, around=truth, caption=caption)
-        yield replace(picture, name=f"clicks-{example.rank}")
+        yield replace(picture, name=f"clicks-{example.rank}", png=_smaller(picture.png))
 
 
 def unique_numbers(numbers: Sequence[int], most: int) -> list[int]:
@@ -228,6 +231,18 @@ def _legend(grid: np.ndarray, names: Sequence[str]) -> tuple[list[Artist], list[
             found.setdefault(label, handle)
     labels = [name for name in names if name in found]
     return [found[label] for label in labels], labels
+
+
+def _smaller(png: bytes) -> bytes:
+    """Scale a picture down: a document holds three of them, and slices compress badly."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as image:
+        width, height = (round(SCALE * n) for n in image.size)
+        reduced = image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
+        reduced.save(file, format="png", optimize=True)
+    return file.getvalue()
 
 
 def _window(volume: Volume, truth: Mask) -> Window:

@@ -134,7 +134,8 @@ def _methods(settings: ClickSettings) -> tuple[list[Method], list[tuple[str, str
         raise ValueError(f"There is no method {unknown[0]!r}: choose from {', '.join(known)}.")
     wanted = [known[name] for name in settings.methods or known]
     reasons = {method.name: method.missing() for method in wanted}
-    reasons |= {name: NOT_ASKED for name in known if name not in reasons}
+    others = {name: method for name, method in known.items() if name not in reasons}
+    reasons |= {name: method.missing() or NOT_ASKED for name, method in others.items()}
     return (
         [method for method in wanted if not reasons[method.name]],
         [(name, reason) for name, reason in reasons.items() if reason],

@@ -201,7 +201,7 @@ class GuidedProblem:
     -----
     Solved by ordered subsets with Nesterov's momentum, as the total variation of
     :mod:`NASAM3DLib.reconstruct.iterative`, whose scale and state it shares. The momentum may be
-    kept when the guide changes: starting it anew costs about a decibel at the same time spent.
+    kept when the guide changes: starting it anew half-way cost a decibel on the scan measured.
     """
 
     def __init__(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from module_user import BALL_CENTRE_RAS, MODULE, User, centroid_ras, nodes
+from module_user import BALL_CENTRE_RAS, MODULE, User, add_volume, centroid_ras, nodes
 
 pytestmark = pytest.mark.slicer
 
@@ -187,3 +187,25 @@ def test_the_sample_scan_is_registered_and_opens_in_the_module(user: User, slice
     user.place(mark.GetNthControlPointPosition(0))
     assert user.mask().any()
     assert mark.GetDisplayVisibility()
+
+
+def test_views_of_a_ct_are_simulated_into_a_named_file(
+    user: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import qt
+
+    assert not user.ui.simulateButton.enabled
+    user.parameters.inputVolume = add_volume(np.ones((8, 8, 8)), np.eye(4))
+    assert user.ui.simulateButton.enabled
+    answers = ["", str(tmp_path / "views")]
+    monkeypatch.setattr(qt.QFileDialog, "getSaveFileName", lambda *_: answers.pop(0))
+    user.ui.simulateButton.click()
+    assert user.parameters.projectionsPath == ""
+    user.ui.viewsSpinBox.value = 25
+    user.ui.simulateButton.click()
+    assert not user.ui.simulateButton.enabled
+    user.rest()
+    assert user.parameters.projectionsPath == str(tmp_path / "views.npz")
+    assert user.ui.viewsSpinBox.maximum == 25
+    assert user.ui.simulateButton.enabled
+    assert nodes("vtkMRMLMarkupsFiducialNode") == []

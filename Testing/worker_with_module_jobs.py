@@ -19,7 +19,7 @@ from NASAM3DLib.scan.grid import VolumeGrid
 from NASAM3DLib.segment.mask import Mask
 from NASAM3DLib.worker.jobs import Session
 from NASAM3DLib.worker.mask_parts import pack_attention, unpack_base
-from NASAM3DLib.worker.payloads import pack_volume, unpack_prompts
+from NASAM3DLib.worker.payloads import pack_volume, unpack_prompts, unpack_volume
 from NASAM3DLib.worker.protocol import Message
 from NASAM3DLib.worker.reporting import ProgressReporter
 from NASAM3DLib.worker.server import JobTable, Upkeep, serve
@@ -39,7 +39,7 @@ class KnownSession(Session):
 
     def jobs(self) -> JobTable:
         """Give the table of jobs."""
-        own = ("machine", "estimate", "weights", "attention", "sample")
+        own = ("machine", "estimate", "weights", "attention", "sample", "simulate")
         return {**super().jobs(), **{verb: getattr(self, verb) for verb in own}}
 
     def machine(self, request: Message, progress: ProgressCallback) -> Message:
@@ -132,6 +132,12 @@ class KnownSession(Session):
         path = Path(request.fields["folder"]) / "NASAM3D-sample.npz"
         path.write_text("50")
         return Message("result", {"path": str(path), "lesion_ras": [list(CENTRE_RAS)]})
+
+    def simulate(self, request: Message, progress: ProgressCallback) -> Message:
+        """Write a scan file with as many views as were asked for."""
+        assert unpack_volume(request).array.any()
+        Path(request.fields["path"]).write_text(str(request.fields["n_views"]))
+        return Message("result", {"path": request.fields["path"]})
 
     def attention(self, request: Message, progress: ProgressCallback) -> Message:
         """Look at where the last mask is."""

@@ -9,7 +9,8 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 from NASAM3DLib.worker.clicks import ClickedSegmentation, ClickState
 from NASAM3DLib.worker.client import WorkerClient
 from NASAM3DLib.worker.job import ignore
-from NASAM3DLib.worker.protocol import Message
+from NASAM3DLib.worker.payloads import pack_volume
+from NASAM3DLib.worker.protocol import Deferred, Message
 from NASAM3DModule import points as pointsOf
 from NASAM3DModule.base import baseOf, keepBase
 from NASAM3DModule.box import startDrawing
@@ -24,6 +25,8 @@ from NASAM3DModule.segments import (
     segmentOf,
 )
 from NASAM3DModule.volumes import gridOf, placeVolume, volumeKey, volumeReader
+
+SIMULATED_VIEWS = 50
 
 
 class NASAM3DLogic(ScriptedLoadableModuleLogic):
@@ -50,6 +53,19 @@ class NASAM3DLogic(ScriptedLoadableModuleLogic):
             on_progress=onProgress,
             on_result=onResult,
             on_error=onError,
+        )
+
+    def simulate(self, parameters, path: str, onProgress, onResult, onError):
+        """Simulate noisy views of the chosen volume into a file, for research."""
+        read, n_views = (
+            volumeReader(parameters.inputVolume),
+            parameters.viewCount or SIMULATED_VIEWS,
+        )
+        request = Deferred(
+            "simulate", lambda: pack_volume("simulate", read(), path=path, n_views=n_views)
+        )
+        return self.client.submit(
+            request, on_progress=onProgress, on_result=onResult, on_error=onError
         )
 
     def describeMachine(self, onResult, onError):

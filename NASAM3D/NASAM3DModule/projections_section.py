@@ -23,13 +23,17 @@ class ProjectionsSection:
         self.widget, self.ui, self.job = widget, widget.ui, None
         self.scan = None
         self._sampleJob = None
+        self.ui.simulateButton.connect("clicked(bool)", self.onSimulate)
         self.ui.folderButton.connect("clicked(bool)", self.onFolder)
         self.ui.sampleButton.connect("clicked(bool)", self.onSample)
         self.ui.pathLineEdit.connect("currentPathChanged(QString)", self.onPathChanged)
 
     def update(self) -> None:
-        """Show the path of the parameter node."""
+        """Show the path of the parameter node, and offer what can be done now."""
         parameters = self.widget.parameters
+        isFree = self._sampleJob is None
+        self.ui.sampleButton.enabled = isFree
+        self.ui.simulateButton.enabled = isFree and bool(parameters and parameters.inputVolume)
         if parameters and self.ui.pathLineEdit.currentPath != parameters.projectionsPath:
             self.ui.pathLineEdit.currentPath = parameters.projectionsPath
 
@@ -51,25 +55,47 @@ class ProjectionsSection:
             self._sampleJob = self.widget.logic.makeSample(
                 sampleFolder(), self.onSampleProgress, self.onSampleMade, self.onSampleError
             )
-        self.ui.sampleButton.enabled = False
+        self.widget.updateGui()
+        self.widget.startPolling()
+
+    def onSimulate(self) -> None:
+        """Simulate views of the chosen volume into a file that the user names, and choose it."""
+        name = f"{self.widget.parameters.inputVolume.GetName()}.npz"
+        path = qt.QFileDialog.getSaveFileName(
+            self.ui.simulateButton, _("Save simulated views as"), name, _("Projections (*.npz)")
+        )
+        if not path:
+            return
+        path = path if path.endswith(".npz") else f"{path}.npz"
+        with slicer.util.tryWithErrorDisplay(_("The views cannot be simulated.")):
+            ensurePackages()
+            self._sampleJob = self.widget.logic.simulate(
+                self.widget.parameters,
+                path,
+                self.onSampleProgress,
+                self.onSampleMade,
+                self.onSampleError,
+            )
+        self.widget.updateGui()
         self.widget.startPolling()
 
     def onSampleProgress(self, progress) -> None:
-        """Show how far the sample is."""
+        """Show how far the scan is that is being made."""
         self.ui.summaryLabel.text = progressText(progress)
 
     def onSampleMade(self, message) -> None:
-        """Choose the sample and show where its lesion is."""
+        """Choose what was made, and show where the lesion of the sample is."""
         self._sampleJob = None
-        self.ui.sampleButton.enabled = True
+        self.widget.updateGui()
         if self.widget.parameters:
-            markLesion(message.fields["lesion_ras"])
+            if "lesion_ras" in message.fields:
+                markLesion(message.fields["lesion_ras"])
             self.ui.pathLineEdit.currentPath = message.fields["path"]
 
     def onSampleError(self, error) -> None:
-        """Tell why there is no sample."""
+        """Tell why there is no scan."""
         self._sampleJob = None
-        self.ui.sampleButton.enabled = True
+        self.widget.updateGui()
         self.ui.summaryLabel.text = _("Choose a file.")
         self.widget.showError(error)
 

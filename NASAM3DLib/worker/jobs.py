@@ -14,6 +14,7 @@ attention      ``volume_id``                                      part of a volu
 undo, reset    ``volume_id``                                      the mask before, nothing
 machine                                                           cores, memory, GPU, engines
 sample         ``folder``                                         a generated scan in a file
+simulate       a volume, ``path``, ``n_views``; ``photons``       a scan in a file
 weights        ``name``, ``accepted``, ``mirror``                 digest and size, when downloaded
 =============  =================================================  ================================
 
@@ -95,6 +96,7 @@ class Session:
             "reset": self.reset,
             "machine": services.machine,
             "sample": services.sample,
+            "simulate": services.simulate,
             "weights": services.weights,
         }
 

@@ -11,6 +11,8 @@ from typing import Any
 from NASAM3DLib.progress import ProgressCallback
 from NASAM3DLib.worker.protocol import Message
 
+SIMULATED_PHOTONS = 1e5
+
 
 def machine(request: Message, progress: ProgressCallback) -> Message:
     """Describe the computer that the worker runs on.
@@ -148,6 +150,39 @@ def sample(request: Message, progress: ProgressCallback) -> Message:
 
     path, lesion = make_sample(Path(request.fields["folder"]).expanduser(), progress=progress)
     return Message("result", {"path": str(path), "lesion_ras": lesion.points_ras.tolist()})
+
+
+def simulate(request: Message, progress: ProgressCallback) -> Message:
+    """Simulate noisy views of a volume, for research.
+
+    Parameters
+    ----------
+    request : Message
+        With a volume, ``path`` of the file to write (replaced if there is one) and ``n_views``;
+        optionally ``photons`` per pixel and view.
+    progress : callable
+        Progress callback.
+
+    Returns
+    -------
+    Message
+        Field ``path``.
+    """
+    import numpy as np
+
+    from NASAM3DLib.reconstruct.simulate import SimulationSettings
+    from NASAM3DLib.reconstruct.simulate import simulate as project
+    from NASAM3DLib.scan.io import save_projections
+    from NASAM3DLib.scan.presets import default_scan
+    from NASAM3DLib.worker.payloads import unpack_volume
+
+    volume, path = unpack_volume(request), Path(request.fields["path"]).expanduser()
+    geometry = default_scan(volume.grid, n_views=int(request.fields["n_views"]))
+    settings = SimulationSettings(float(request.fields.get("photons", SIMULATED_PHOTONS)))
+    rng = np.random.default_rng(0)
+    scan = project(volume, geometry, settings=settings, rng=rng, progress=progress)
+    save_projections(scan, path, force=True)
+    return Message("result", {"path": str(path)})
 
 
 def _weights() -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from NASAM3DLib.reconstruct.checkpoint import (
 from NASAM3DLib.reconstruct.iterative import IterationState
 from NASAM3DLib.reconstruct.operator_scale import OperatorScale
 from NASAM3DLib.reconstruct.running import RunOptions, Watch
-from NASAM3DLib.reconstruct.settings import ReconstructionSettings
+from NASAM3DLib.reconstruct.settings import PHASES, ReconstructionSettings
 from NASAM3DLib.scan.geometry import ConeBeamGeometry
 from NASAM3DLib.scan.grid import VolumeGrid
 from NASAM3DLib.scan.projections import ProjectionSet
@@ -119,7 +119,9 @@ def test_the_field_starts_anew_from_the_saved_base(tmp_path: Path) -> None:
     with pytest.raises(Cancelled):
         reconstruct(SCAN, GRID, settings, options=options, progress=stop)
     again = reconstruct(SCAN, GRID, settings, options=options)
-    assert again.report["resumed_after_steps"] == 8
+    n = SCAN.n_views
+    n_steps = sum(round(n / p.views_per_subset) * p.sweeps(n) for p in PHASES["preview"])
+    assert again.report["resumed_after_steps"] == n_steps
     assert again.volume.array.tobytes() == once.volume.array.tobytes()
 
 

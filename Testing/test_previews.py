@@ -105,8 +105,9 @@ def test_every_long_call_yields_several_times(
     calls: list[float] = []
     problem = TotalVariationProblem(scan, GRID)
     problem.solve(1e-3, (Phase(5, 2),), progress=lambda stage, fraction: calls.append(fraction))
-    # Once for each view going forward, twice going back, after each of 8 steps, and at the end.
-    assert len(calls) == 2 * 20 * 3 + 8 + 1
+    n_sweeps = Phase(5, 2).sweeps(20)
+    # Once for each view going forward, twice going back, after each step, and at the end.
+    assert len(calls) == n_sweeps * (20 * 3 + 4) + 1
     assert calls == sorted(calls)
 
 

@@ -170,7 +170,7 @@ def test_the_result_is_the_weighted_mean(clean: Case) -> None:
     plan = RefinementPlan(0.5)
     state = starting_state(clean.base)
     result = refine(clean.base, plan, state=state)
-    total = sum(round(40 / p.views_per_subset) * p.n_sweeps for p in plan.phases)
+    total = sum(round(40 / p.views_per_subset) * p.sweeps(40) for p in plan.phases)
     assert state.n_steps == total
     expected = plan.weight * cell_means(state.volume.T) + (1 - plan.weight) * clean.base.array
     np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-9)

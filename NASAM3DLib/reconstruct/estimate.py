@@ -19,6 +19,7 @@ import numpy as np
 
 from NASAM3DLib.reconstruct.settings import (
     FIELD_STEPS,
+    FULL_VIEWS,
     Method,
     Quality,
     ReconstructionSettings,
@@ -39,8 +40,11 @@ CPU_LAWS: dict[tuple[Method, Quality], Law] = {
 eight sizes from 48 to 128 voxels along each side, 20 to 100 views and 128 to 512 pixels along each
 side, and within a tenth of each of them."""
 
-FIELD_STEP_S, FIELD_STEP_S_PER_VOXEL = 0.26, 3e-7
-"""CPU time of one step of the attenuation field, fitted to four runs of 48 to 96 voxels."""
+FIELD_STEP_S, FIELD_STEP_S_PER_VOXEL = 0.23, 1.9e-7
+"""CPU time of one step of the attenuation field, fitted to runs of 64 and 96 voxels."""
+
+REPEATED_SHARE = 0.75
+"""Part of the time that grows with the extra sweeps over few views; the rest is done once."""
 
 UNCERTAINTY_SHARE = 0.7
 """Time of a map of standard deviations to that of the standard volume, from docs/uncertainty.md."""
@@ -236,21 +240,23 @@ def _cpu_s(size: ScanSize, settings: ReconstructionSettings) -> float | None:
     law = CPU_LAWS.get((method, settings.quality))
     if law is None:
         return None
-    seconds = _law_s(law, size)
+    seconds = _law_s(law, size, repeats=method == "tv")
     if settings.method == "field":
         step_s = FIELD_STEP_S + FIELD_STEP_S_PER_VOXEL * size.n_voxels
         seconds += FIELD_STEPS[settings.quality] * step_s
     if settings.uncertainty:
-        seconds += UNCERTAINTY_SHARE * _law_s(CPU_LAWS["tv", "standard"], size)
+        seconds += UNCERTAINTY_SHARE * _law_s(CPU_LAWS["tv", "standard"], size, repeats=True)
     return seconds
 
 
-def _law_s(law: Law, size: ScanSize) -> float:
-    """Evaluate a law, s."""
+def _law_s(law: Law, size: ScanSize, *, repeats: bool) -> float:
+    """Evaluate a law, s; few views are passed more often by methods that repeat."""
     start_s, per_passage_ns, per_visit_ns = law
     passages = size.n_samples * math.cbrt(size.n_voxels)
     visits = size.n_views * size.n_voxels
-    return start_s + (per_passage_ns * passages + per_visit_ns * visits) * 1e-9
+    once = (per_passage_ns * passages + per_visit_ns * visits) * 1e-9
+    extra = max(FULL_VIEWS / size.n_views - 1.0, 0.0) if repeats else 0.0
+    return start_s + once * (1.0 + REPEATED_SHARE * extra)
 
 
 def _peak_bytes(size: ScanSize, settings: ReconstructionSettings) -> int:

@@ -302,7 +302,8 @@ class TotalVariationProblem:
         """
         state = state or IterationState.starting(self.grid)
         step = SubsetStep(state, strength * self.mean_attenuation)
-        counts = [(self._n_subsets(phase), phase.n_sweeps) for phase in phases]
+        n_views = self.projection_set.n_views
+        counts = [(self._n_subsets(phase), phase.sweeps(n_views)) for phase in phases]
         total = sum(n_subsets * n_sweeps for n_subsets, n_sweeps in counts)
         step.touch(lambda: progress(ITERATING, min(state.n_steps / max(total, 1), 1.0)))
         first = 0

@@ -173,7 +173,9 @@ class TorchTotalVariationProblem:
         descent = _Descent(state, strength * self.mean_attenuation, self.device)
         n_views = self.projection_set.n_views
         sizes = [max(1, round(n_views / phase.views_per_subset)) for phase in phases]
-        stops = np.cumsum([n * phase.n_sweeps for n, phase in zip(sizes, phases, strict=True)])
+        stops = np.cumsum(
+            [n * phase.sweeps(n_views) for n, phase in zip(sizes, phases, strict=True)]
+        )
         total, first = int(stops[-1]), 0
         told = time.monotonic()
         for n_subsets, stop in zip(sizes, stops, strict=True):

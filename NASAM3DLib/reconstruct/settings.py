@@ -10,6 +10,10 @@ Quality = Literal["preview", "standard", "best"]
 Device = Literal["auto", "cpu", "cuda"]
 
 
+FULL_VIEWS = 50
+"""Views from which on a phase takes the sweeps that it names."""
+
+
 @dataclass(frozen=True)
 class Phase:
     """A stretch of iterations with one subset size.
@@ -19,11 +23,27 @@ class Phase:
     views_per_subset : int
         Views that one gradient step uses. Few give fast progress, many a steady end.
     n_sweeps : int
-        Number of passes over all views.
+        Number of passes over all views, if these are 50 or more.
     """
 
     views_per_subset: int
     n_sweeps: int
+
+    def sweeps(self, n_views: int) -> int:
+        """Give the number of passes over fewer views.
+
+        Parameters
+        ----------
+        n_views : int
+            Number of views.
+
+        Returns
+        -------
+        int
+            So many that there are as many steps as with 50 views: each takes the same time, and a
+            volume that had fewer would be far from converged (15 views of a limb: 3.4 dB).
+        """
+        return max(self.n_sweeps, round(self.n_sweeps * FULL_VIEWS / n_views))
 
 
 PHASES: dict[Quality, tuple[Phase, ...]] = {

@@ -16,6 +16,7 @@ from NASAM3DLib.scan.projections import ProjectionSet
 from NASAM3DLib.segment.mask import Mask
 from NASAM3DLib.segment.prompts import Prompts
 from NASAM3DLib.segment.segmenter import (
+    DEFAULT_ENGINE,
     SegmentationSettings,
     ambiguity_hint,
     make_segmenter,
@@ -139,7 +140,7 @@ def segment(
     prompts: Prompts,
     settings: SegmentationSettings | None = None,
     *,
-    engine: str = "density-guided",
+    engine: str = DEFAULT_ENGINE,
     progress: ProgressCallback = no_progress,
 ) -> Mask:
     """Segment what the prompts point at.

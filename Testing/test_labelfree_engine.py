@@ -199,7 +199,7 @@ def test_the_engine_is_listed_only_where_its_weights_are(weights, tmp_path, monk
     absent.write_bytes(weights.read_bytes())
     absent.with_suffix(".json").write_bytes(weights.with_suffix(".json").read_bytes())
     assert "label-free" in available_engines()
-    assert available_engines()[0] == DEFAULT_ENGINE == "density-guided"
+    assert available_engines()[0] == DEFAULT_ENGINE == "built-in"
     assert make_segmenter("label-free").name == "label-free"
 
 

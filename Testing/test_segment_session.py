@@ -179,9 +179,9 @@ def test_prompts_that_cannot_be_served_are_refused(prompts, message):
 
 
 def test_engines_are_made_by_name():
-    assert available_engines()[0] == make_segmenter().name == "density-guided"
+    assert available_engines()[0] == make_segmenter().name == "built-in"
     with pytest.raises(
-        ValueError, match="no segmentation engine 'sam': choose one of density-guid"
+        ValueError, match="no segmentation engine 'sam': choose one of built-in, den"
     ):
         make_segmenter("sam")
 

@@ -17,6 +17,7 @@ from NASAM3DLib.cli.options import (
     prepare_output,
     prompts_of,
 )
+from NASAM3DLib.segment.segmenter import DEFAULT_ENGINE
 
 NAME = "segment"
 HELP = help_of(
@@ -48,7 +49,7 @@ def run(
     ] = None,
     engine: Annotated[
         str, typer.Option("--engine", help="Name of the segmentation engine.")
-    ] = "density-guided",
+    ] = DEFAULT_ENGINE,
     guidance: Annotated[
         bool, typer.Option("--guidance/--no-guidance", help="Density guidance on or off.")
     ] = True,

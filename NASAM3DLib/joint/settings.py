@@ -7,7 +7,7 @@ from typing import Any
 
 from NASAM3DLib.reconstruct.volume import Volume
 from NASAM3DLib.segment.mask import Mask
-from NASAM3DLib.segment.segmenter import DEFAULT_ENGINE, SegmentationSettings
+from NASAM3DLib.segment.segmenter import SegmentationSettings
 
 MOST_ROUNDS = 3
 
@@ -34,7 +34,7 @@ class JointSettings:
         If there is no round or the tolerance is negative.
     """
 
-    engine: str = DEFAULT_ENGINE
+    engine: str = "density-guided"
     segmentation: SegmentationSettings = field(default_factory=SegmentationSettings)
     most_rounds: int = MOST_ROUNDS
     tolerance: float = 0.01

@@ -111,9 +111,32 @@ class ClickEngine(ABC):
         """
         volume = self._required_volume()
         started = time.perf_counter()
-        self._history.append(self._answer(volume, resolve(prompts, volume), progress))
+        self._history.append(self.answer(resolve(prompts, volume), progress=progress))
         logger.info("%d points took %.2f s", len(prompts), time.perf_counter() - started)
         return self._current_mask(volume)
+
+    def answer(
+        self, prompts: ResolvedPrompts, *, progress: ProgressCallback = no_progress
+    ) -> Prediction:
+        """Predict and remember nothing, for an engine that is made of several.
+
+        Parameters
+        ----------
+        prompts : ResolvedPrompts
+            Clicks as voxels of the volume.
+        progress : callable
+            Called with stage and fraction; may raise to cancel, which leaves no trace.
+
+        Returns
+        -------
+        Prediction
+
+        Raises
+        ------
+        RuntimeError
+            If there is no volume yet.
+        """
+        return self._answer(self._required_volume(), prompts, progress)
 
     def undo(self) -> Mask | None:
         """Go back to the prediction before the last one.

@@ -16,12 +16,13 @@ from NASAM3DLib.segment.prompts import Prompts
 
 FloatArray = npt.NDArray[np.float32]
 
-DEFAULT_ENGINE = "density-guided"
+DEFAULT_ENGINE = "built-in"
 
 AMBIGUOUS = 0.5
 """Ambiguity from which on a user should be told."""
 
 _ENGINES = {
+    "built-in": ("NASAM3DLib.segment.built_in", "BuiltInSegmenter"),
     "density-guided": ("NASAM3DLib.segment.density_guided", "DensityGuidedSegmenter"),
     "sam-med3d": ("NASAM3DLib.segment.sam_med3d.engine", "SamMed3DSegmenter"),
     "label-free": ("NASAM3DLib.segment.labelfree.engine", "LabelFreeSegmenter"),

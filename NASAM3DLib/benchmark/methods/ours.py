@@ -49,7 +49,19 @@ def _sam_identity() -> str:
     return f"{NASAM3DLib.__version__}, code {code}, weights {WeightStore().preferred()}"
 
 
+def _built_in_identity() -> str:
+    return f"{_density_guided_identity()}; later {_label_free_identity()}"
+
+
 METHODS = (
+    Method(
+        "built-in",
+        "ours",
+        "density-guided at the first click, label-free from the second one on: the default",
+        lambda: _make("built-in"),
+        _label_free_missing,
+        _built_in_identity,
+    ),
     Method(
         "density-guided",
         "ours",

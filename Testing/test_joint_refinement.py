@@ -38,7 +38,7 @@ from NASAM3DLib.segment.mask_io import load_mask
 from NASAM3DLib.segment.prompts import Prompts
 
 GRID = VolumeGrid.centred((24, 24, 24), 6.0)
-GEOMETRY = circular_scan(16, detector=(36, 36), pixel_mm=7.0)
+GEOMETRY = circular_scan(9, detector=(36, 36), pixel_mm=7.0)
 TARGET = Ellipsoid(0.006, (24.0, 20.0, 26.0), (14.0, 6.0, -4.0), 0.4)
 BODIES = [
     Ellipsoid(0.02, (62.0, 54.0, 60.0), (0.0, 0.0, 0.0)),
@@ -143,7 +143,7 @@ def test_a_bad_round_before_a_good_one_does_not_end_it(
 
 
 def test_too_few_views_cannot_be_refereed(base: Reconstruction) -> None:
-    done = refine_jointly(SCAN.select(np.arange(0, 16, 3)), base, CLICKS)
+    done = refine_jointly(SCAN.select(np.arange(0, 9, 2)), base, CLICKS)
     assert not done.is_joint
     assert done.volume is base.volume
     assert "too few views" in done.report["why"]

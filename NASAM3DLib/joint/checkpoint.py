@@ -18,12 +18,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from NASAM3DLib.files import replacing
 from NASAM3DLib.joint.rounds import Position
 from NASAM3DLib.joint.settings import JointSettings
 from NASAM3DLib.pipeline import Reconstruction
-from NASAM3DLib.reconstruct.checkpoint import fingerprint
-from NASAM3DLib.reconstruct.iterative import IterationState
+from NASAM3DLib.reconstruct.checkpoint import (
+    fingerprint,
+    read_header,
+    read_state,
+    write_record,
+)
 from NASAM3DLib.reconstruct.settings import ReconstructionSettings
 from NASAM3DLib.scan.projections import ProjectionSet
 from NASAM3DLib.segment.prompts import Prompts
@@ -139,9 +142,7 @@ def save(checkpoint: JointCheckpoint, path: Path) -> None:
         arrays |= {"guide": position.guide, "mask": position.mask}
     if checkpoint.start is not None:
         arrays["start"] = checkpoint.start
-    encoded = np.frombuffer(json.dumps(header, allow_nan=False).encode("utf-8"), dtype=np.uint8)
-    with replacing(path, force=True) as passing, passing.open("wb") as stream:
-        np.savez(stream, header=encoded, **arrays)
+    write_record(path, header, arrays)
 
 
 def load(path: Path, mark: Mapping[str, str]) -> JointCheckpoint:
@@ -167,9 +168,7 @@ def load(path: Path, mark: Mapping[str, str]) -> JointCheckpoint:
     """
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
-            header = json.loads(content["header"].tobytes().decode("utf-8"))
-            if not isinstance(header, dict) or header.get("format") != FORMAT:
-                raise ValueError(f"its format is not {FORMAT!r}")
+            header = read_header(content, FORMAT)
             checkpoint = JointCheckpoint(
                 header["mark"],
                 header["part"],
@@ -197,13 +196,9 @@ def _position(content: Mapping[str, Any], saved: Mapping[str, Any] | None) -> Po
     """Read the arrays of the rounds, checking that they belong together."""
     if saved is None:
         return None
-    volume, ahead, dual = content["volume"], content["ahead"], content["dual"]
-    guide, mask = content["guide"], content["mask"]
-    if (volume.dtype, ahead.dtype, dual.dtype) != (np.float32, np.float32, np.int16):
-        raise ValueError("its arrays have the wrong types")
+    state, guide, mask = read_state(content, saved), content["guide"], content["mask"]
     if (guide.dtype, mask.dtype) != (np.int8, np.bool_):
         raise ValueError("its guide or mask has the wrong type")
-    if ahead.shape != volume.shape or {dual.shape, guide.shape} != {(3, *volume.shape)}:
+    if guide.shape != state.dual.shape:
         raise ValueError("its arrays have different shapes")
-    state = IterationState(volume, ahead, dual, float(saved["momentum"]), int(saved["n_steps"]))
     return Position(state, guide, mask, int(saved["n_rounds"]))

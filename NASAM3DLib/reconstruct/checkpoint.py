@@ -147,10 +147,52 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         arrays = {"volume": state.volume, "ahead": state.ahead, "dual": state.dual}
     if checkpoint.base is not None:
         arrays["base"] = checkpoint.base
+    write_record(path, header, arrays)
+
+
+def write_record(
+    path: Path, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray[Any, Any]]
+) -> None:
+    """Write a header and arrays; a file that is there is replaced as a whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        File to write, NPZ.
+    header : mapping
+        Plain JSON values.
+    arrays : mapping of str to ndarray
+        Arrays by name.
+    """
     encoded = np.frombuffer(json.dumps(header, allow_nan=False).encode("utf-8"), dtype=np.uint8)
     # Through an open file, because NumPy would add an ending to a name without one.
     with replacing(path, force=True) as passing, passing.open("wb") as stream:
-        np.savez(stream, header=encoded, **arrays)
+        np.savez(stream, header=encoded, **arrays)  # type: ignore[arg-type]
+
+
+def read_header(content: Mapping[str, Any], wanted_format: str) -> dict[str, Any]:
+    """Read the header of a record.
+
+    Parameters
+    ----------
+    content : mapping
+        Arrays of the file.
+    wanted_format : str
+        What its field ``format`` must be.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    ValueError
+        If it has another format.
+    """
+    header = json.loads(content["header"].tobytes().decode("utf-8"))
+    if not isinstance(header, dict) or header.get("format") != wanted_format:
+        raise ValueError(f"its format is not {wanted_format!r}")
+    return header
 
 
 def load_checkpoint(path: Path, expected: Mapping[str, str]) -> Checkpoint:
@@ -176,16 +218,14 @@ def load_checkpoint(path: Path, expected: Mapping[str, str]) -> Checkpoint:
     """
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
-            header = json.loads(content["header"].tobytes().decode("utf-8"))
-            if not isinstance(header, dict) or header.get("format") != FORMAT:
-                raise ValueError(f"its format is not {FORMAT!r}")
+            header = read_header(content, FORMAT)
             _check_fingerprint(path, header["fingerprint"], expected)
             scale = header["scale"]
             return Checkpoint(
                 header["fingerprint"],
                 header["choice"],
                 None if scale is None else OperatorScale(**scale),
-                _read_state(content, header["position"]),
+                None if header["position"] is None else read_state(content, header["position"]),
                 content.get("base"),
             )
     except CheckpointMismatchError:
@@ -211,10 +251,25 @@ def _check_fingerprint(path: Path, found: Mapping[str, str], expected: Mapping[s
         )
 
 
-def _read_state(content: Mapping[str, Any], position: Mapping[str, Any] | None) -> Any:
-    """Read the iteration's arrays, checking that they belong together."""
-    if position is None:
-        return None
+def read_state(content: Mapping[str, Any], position: Mapping[str, Any]) -> IterationState:
+    """Read the iteration's arrays, checking that they belong together.
+
+    Parameters
+    ----------
+    content : mapping
+        Arrays of the file.
+    position : mapping
+        ``momentum`` and ``n_steps``.
+
+    Returns
+    -------
+    IterationState
+
+    Raises
+    ------
+    ValueError
+        If types or shapes do not fit.
+    """
     volume, ahead, dual = content["volume"], content["ahead"], content["dual"]
     if (volume.dtype, ahead.dtype, dual.dtype) != (np.float32, np.float32, np.int16):
         raise ValueError("its arrays have the wrong types")

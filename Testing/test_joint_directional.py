@@ -134,7 +134,7 @@ def test_the_energy_falls_round_by_round() -> None:
     problem = GuidedProblem(SCAN, GRID)
     state = IterationState.starting(GRID)
     # All views in every step: then nothing but the problem itself moves the volume.
-    course = Course(1e-2, (Phase(12, 15),))
+    course = Course(1e-2, (Phase(12, 4),))
     guide = random_guide_of(state.volume.shape)
     energies = [problem.energy(state.volume.T, guide, strength=1e-2)]
     for _ in range(4):

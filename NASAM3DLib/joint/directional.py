@@ -269,7 +269,7 @@ class GuidedProblem:
             (first, n_subsets)
             for phase in course.phases
             for n_subsets in [max(1, round(self.projection_set.n_views / phase.views_per_subset))]
-            for _ in range(phase.n_sweeps)
+            for _ in range(phase.sweeps(self.projection_set.n_views))
             for first in np.argsort(np.mod(np.arange(n_subsets) * GOLDEN, 1.0))
         ]
         while state.n_steps < len(steps):

@@ -28,8 +28,8 @@ BoolArray = npt.NDArray[np.bool_]
 FINE_WEIGHT = 0.85
 """Weight of the fine volume in the mean with the volume from before."""
 
-USUAL_VIEWS = 25
-"""Views at which a round does the sweeps of the plan; with fewer, steps per sweep are few."""
+SWEEPS_SHARE = 0.5
+"""Sweeps of a round, relative to those of the plan: momentum is kept, and there are several."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,9 +120,8 @@ class Rounds:
         self.start, self.clicks = start, clicks
         grid = fine_grid(start.grid)
         self.problem = GuidedProblem(projection_set, grid, n_rays=plan.n_rays)
-        sweeps_factor = USUAL_VIEWS / projection_set.n_views
         phases = tuple(
-            Phase(phase.views_per_subset, max(1, round(phase.n_sweeps * sweeps_factor)))
+            Phase(phase.views_per_subset, max(1, round(phase.n_sweeps * SWEEPS_SHARE)))
             for phase in plan.phases
         )
         self.course = Course(strength * plan.strength_factor, phases)

@@ -56,7 +56,7 @@ def test_the_machine_is_described(client: WorkerClient) -> None:
     fields = asked(client, "machine").fields
     assert fields["cores"] == os.cpu_count()
     assert fields["device"]
-    assert fields["engines"][0] == "density-guided"
+    assert fields["engines"][0] == "built-in"
     assert (fields["gpu"] is None) == (fields["device"] == "Everything runs on the CPU.")
     (weights,) = fields["weights"]
     assert (weights["name"], weights["is_installed"]) == (NAME, False)

@@ -51,7 +51,7 @@ def test_commands_then_python(readme: str, workplace: Path, monkeypatch, capsys)
         words = shlex.split(command)
         if words[0] == "simulate":
             # A small detector, and so a small default grid: everything else is as printed.
-            words += ["--detector", "48,64"]
+            words += ["--detector", "72,96"]
         result = CliRunner().invoke(app, words)
         assert result.exit_code == 0, f"{command}: {result.stderr}"
     assert (workplace / "lesion.seg.nrrd").is_file()

@@ -49,18 +49,14 @@ def _sam_identity() -> str:
     return f"{NASAM3DLib.__version__}, code {code}, weights {WeightStore().preferred()}"
 
 
-def _built_in_identity() -> str:
-    return f"{_density_guided_identity()}; later {_label_free_identity()}"
-
-
 METHODS = (
     Method(
-        "built-in",
+        "label-free",
         "ours",
-        "density-guided at the first click, label-free from the second one on: the default",
-        lambda: _make("built-in"),
+        "the network that was trained on generated volumes only: built-in, where PyTorch is",
+        lambda: _make("label-free"),
         _label_free_missing,
-        _built_in_identity,
+        _label_free_identity,
     ),
     Method(
         "density-guided",
@@ -68,14 +64,6 @@ METHODS = (
         "density-geodesic attention as the prior of a random walker; no training",
         lambda: _make("density-guided"),
         identity=_density_guided_identity,
-    ),
-    Method(
-        "label-free",
-        "ours",
-        "the network that was trained on generated volumes only",
-        lambda: _make("label-free"),
-        _label_free_missing,
-        _label_free_identity,
     ),
     Method(
         "sam-med3d",

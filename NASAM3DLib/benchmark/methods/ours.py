@@ -53,7 +53,7 @@ METHODS = (
     Method(
         "label-free",
         "ours",
-        "the network that was trained on generated volumes only: built-in, where PyTorch is",
+        "the network that was trained on generated volumes only",
         lambda: _make("label-free"),
         _label_free_missing,
         _label_free_identity,

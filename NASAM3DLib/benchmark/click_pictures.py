@@ -14,7 +14,7 @@ from NASAM3DLib.benchmark.click_task import ClickSettings, View, click_on, view_
 from NASAM3DLib.benchmark.journal import Row
 from NASAM3DLib.benchmark.methods.registry import all_methods
 from NASAM3DLib.benchmark.sources import Source
-from NASAM3DLib.benchmark.views import view_name
+from NASAM3DLib.benchmark.views import Look, view_name
 from NASAM3DLib.evaluate.panels import Outline, Window
 from NASAM3DLib.evaluate.pictures import Picture, Subject, picture_masks
 from NASAM3DLib.reconstruct.volume import Volume
@@ -255,6 +255,6 @@ def _window(volume: Volume, truth: Mask) -> Window:
     return Window(float(np.median(volume.array[truth.array])), width)
 
 
-def _n_views(view: str, settings: ClickSettings) -> int | None:
-    """Find the number of views behind a name."""
+def _n_views(view: str, settings: ClickSettings) -> Look:
+    """Find what is behind the name of a view."""
     return next(n for n in settings.views if view_name(n) == view)

@@ -13,12 +13,13 @@ import numpy as np
 
 from NASAM3DLib.benchmark.case import Case, Target, checksum
 from NASAM3DLib.benchmark.journal import ClickFigures, Journal, Row
-from NASAM3DLib.benchmark.methods.protocol import Method
+from NASAM3DLib.benchmark.methods.protocol import Method, Occasion
 from NASAM3DLib.benchmark.methods.registry import all_methods
 from NASAM3DLib.benchmark.pool import FAILURES, reason_of
 from NASAM3DLib.benchmark.sources import CaseStore, Source
-from NASAM3DLib.benchmark.views import ScanSettings, shown_volume, view_name
+from NASAM3DLib.benchmark.views import Look, ScanSettings, shown_volume, view_name
 from NASAM3DLib.evaluate.clicks import ClickSession, Segmenter, click_session
+from NASAM3DLib.evaluate.surfaces import asd_mm
 from NASAM3DLib.reconstruct.volume import Volume
 from NASAM3DLib.scan.grid import VolumeGrid
 from NASAM3DLib.segment.mask import Mask
@@ -38,8 +39,8 @@ class ClickSettings:
     ----------
     folder : Path
         Where cases, reconstructions and the journal are kept.
-    views : tuple of int or None
-        Numbers of views; None for the volume as it is.
+    views : tuple of int, Reconstructed or None
+        What is shown: numbers of views, reconstructions by a method; None for the volume as it is.
     methods : tuple of str
         Names of the methods.
     method_files : tuple of Path
@@ -50,15 +51,18 @@ class ClickSettings:
         Spacing of the benchmark's grid, mm.
     scan : ScanSettings
         Noise and quality of the reconstructions.
+    asd_at : tuple of int
+        Numbers of clicks after which the mean distance of the surfaces is measured as well.
     """
 
     folder: Path
-    views: tuple[int | None, ...] = (None, 50, 25)
+    views: tuple[Look, ...] = (None, 50, 25)
     methods: tuple[str, ...] = ()
     method_files: tuple[Path, ...] = ()
     n_clicks: int = N_CLICKS
     spacing_mm: float = 3.0
     scan: ScanSettings = field(default_factory=ScanSettings)
+    asd_at: tuple[int, ...] = ()
 
     @property
     def store(self) -> CaseStore:
@@ -79,12 +83,12 @@ class View:
     ----------
     source : Source
         The case.
-    n_views : int or None
-        Number of views; None for the volume as it is.
+    n_views : int, Reconstructed or None
+        Number of views, or a reconstruction by a method; None for the volume as it is.
     """
 
     source: Source
-    n_views: int | None
+    n_views: Look
 
     def __str__(self) -> str:
         return f"{self.source.name}, {view_name(self.n_views)}"
@@ -198,18 +202,37 @@ def measure(settings: ClickSettings, view: View, blank: Row) -> Row:
         With an error instead of figures if the method failed.
     """
     try:
-        segmenter = TimedSegmenter(_warm(settings.method_files, blank.method).make())
+        method = _warm(settings.method_files, blank.method)
+        segmenter = TimedSegmenter(method.made_for(Occasion(blank.case, blank.target)))
         session = click_on(settings, view, target=blank.target, segmenter=segmenter)
     except FAILURES as error:
         logger.warning("%s on %s, %s: %s", blank.method, blank.title, blank.view, error)
         return replace(blank, error=reason_of(error))
+    apart = _surface_distances(settings, view, blank.target, session)
     figures = tuple(
         ClickFigures(
-            r.positive, r.dice, None if math.isnan(r.hd95_mm) else r.hd95_mm, round(seconds, 4)
+            r.positive,
+            r.dice,
+            None if math.isnan(r.hd95_mm) else r.hd95_mm,
+            round(seconds, 4),
+            apart.get(r.n_clicks),
         )
         for r, seconds in zip(session.records, segmenter.seconds, strict=True)
     )
     return replace(blank, figures=figures)
+
+
+def _surface_distances(
+    settings: ClickSettings, view: View, target: str, session: ClickSession
+) -> dict[int, float]:
+    """Measure the mean distance of the surfaces after the clicks that ask for it, mm."""
+    made = len(session.masks)
+    asked = {min(n, made) for n in settings.asd_at}
+    if not asked:
+        return {}
+    truth = next(t.mask for t in _case(settings, view.source).targets if t.name == target)
+    masks = {n: session.masks[n - 1] for n in sorted(asked)}
+    return {n: asd_mm(mask, truth) for n, mask in masks.items() if mask.n_voxels}
 
 
 def click_on(
@@ -270,6 +293,8 @@ def _volume(settings: ClickSettings, view: View) -> Volume:
 def _warm(files: tuple[Path, ...], name: str) -> Method:
     """Run a method once on a small ball, so that compiling and loading cost no target any time."""
     method = all_methods(files)[name]
+    if method.make_for is not None:
+        return method
     grid = VolumeGrid.centred((WARM_UP_EDGE,) * 3, 3.0)
     k, j, i = np.ogrid[:WARM_UP_EDGE, :WARM_UP_EDGE, :WARM_UP_EDGE]
     ball = (k - 12) ** 2 + (j - 12) ** 2 + (i - 12) ** 2 < 36

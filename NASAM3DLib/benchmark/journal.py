@@ -25,12 +25,15 @@ class ClickFigures(NamedTuple):
         Robust Hausdorff distance, mm; None where the mask is empty.
     cpu_s : float
         CPU time of the answer.
+    asd_mm : float or None
+        Mean distance of the surfaces, mm; None where the mask is empty or it was not measured.
     """
 
     positive: bool
     dice: float
     hd95_mm: float | None
     cpu_s: float
+    asd_mm: float | None = None
 
 
 class RowKey(NamedTuple):

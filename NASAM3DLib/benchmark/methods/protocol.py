@@ -58,6 +58,20 @@ def code_digest(*folders: str) -> str:
 
 
 @dataclass(frozen=True)
+class Occasion:
+    """What a method that was trained on labels may know besides volume and clicks.
+
+    Parameters
+    ----------
+    case, target : str
+        Names of the case and of the object in it.
+    """
+
+    case: str
+    target: str
+
+
+@dataclass(frozen=True)
 class Method:
     """A method that turns clicks into masks.
 
@@ -76,6 +90,9 @@ class Method:
     identity : callable
         Gives what its answers depend on besides its name: versions, weights. Answers that another
         identity gave are not taken for its own.
+    make_for : callable, optional
+        Gives the object for one occasion instead of ``make``: a method that was trained on labels
+        must know which object is meant, and by which case it must not have been trained.
     """
 
     name: str
@@ -84,6 +101,21 @@ class Method:
     make: Callable[[], Segmenter]
     missing: Callable[[], str] = nothing_missing
     identity: Callable[[], str] = library_version
+    make_for: Callable[[Occasion], Segmenter] | None = None
+
+    def made_for(self, occasion: Occasion) -> Segmenter:
+        """Make the object that answers the clicks on one target.
+
+        Parameters
+        ----------
+        occasion : Occasion
+            Case and target.
+
+        Returns
+        -------
+        Segmenter
+        """
+        return self.make() if self.make_for is None else self.make_for(occasion)
 
 
 def package_missing(module: str, package: str | None = None) -> str:

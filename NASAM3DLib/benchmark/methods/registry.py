@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -65,6 +66,8 @@ def _methods_in(file: Path) -> tuple[Method, ...]:
     if spec is None or spec.loader is None:
         raise ValueError(f"{file} is no Python file: methods are read from one ending in .py.")
     module = importlib.util.module_from_spec(spec)
+    # Data classes look their module up by its name.
+    sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     methods = getattr(module, "METHODS", None)
     if not isinstance(methods, tuple) or not all(isinstance(m, Method) for m in methods):

@@ -14,7 +14,7 @@ from NASAM3DLib.scan.orbit import CircularOrbit
 from NASAM3DLib.scan.projections import ProjectionSet
 from NASAM3DLib.segment.mask import Mask
 from NASAM3DLib.segment.prompts import Prompts
-from NASAM3DLib.worker.jobs import Session, display_window
+from NASAM3DLib.worker.jobs import Session
 from NASAM3DLib.worker.mask_parts import (
     occupied_part,
     pack_attention,
@@ -34,6 +34,7 @@ from NASAM3DLib.worker.payloads import (
     unpack_volume,
 )
 from NASAM3DLib.worker.protocol import Message, read_message, write_message
+from NASAM3DLib.worker.requested import display_window
 
 OBLIQUE = np.array(
     [[0.0, -2.0, 0.0, 5.0], [1.0, 0.0, 0.0, -3.0], [0.0, 0.0, 3.0, 7.0], [0, 0, 0, 1]]

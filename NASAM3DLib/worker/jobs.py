@@ -7,6 +7,8 @@ inspect        a scan                                             views, arc, de
 reconstruct    a scan; ``n_views``, ``settings``, ``grid``,       the volume, its report and a
                ``quantity``, ``previews``, ``checkpoint``         window to show it with; before,
                                                                   "preview" messages if asked for
+joint          a scan, a volume, points, ``basis``, ``n_views``;  the report; volume and mask where
+               ``engine``, ``settings``, ``previews``             they were refined
 estimate       a scan's size; ``settings``                        seconds and bytes
 set_volume     a volume                                           ``volume_id``
 predict        ``volume_id``, points; ``engine``, ``settings``    the mask and its figures
@@ -26,45 +28,36 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from NASAM3DLib.progress import ProgressCallback, sub_progress
-from NASAM3DLib.reconstruct.volume import AIR_ATTENUATION, WATER_ATTENUATION, Volume
-from NASAM3DLib.scan.field_of_view import default_grid
+from NASAM3DLib.reconstruct.volume import Volume
 from NASAM3DLib.scan.grid import VolumeGrid
-from NASAM3DLib.scan.projections import ProjectionSet
 from NASAM3DLib.worker import services
-from NASAM3DLib.worker.files import load_sent_scan
+from NASAM3DLib.worker.joint import basis_of, joint
 from NASAM3DLib.worker.mask_parts import pack_attention, unpack_base
 from NASAM3DLib.worker.memory import HeldVolume, VolumeMemory
-from NASAM3DLib.worker.payloads import (
-    pack_mask,
-    pack_volume,
-    unpack_projections,
-    unpack_prompts,
-    unpack_volume,
-)
+from NASAM3DLib.worker.payloads import pack_mask, pack_volume, unpack_prompts, unpack_volume
 from NASAM3DLib.worker.protocol import Message
-from NASAM3DLib.worker.reporting import ProgressReporter
+from NASAM3DLib.worker.requested import (
+    default_shape,
+    display_window,
+    in_quantity,
+    requested_scan,
+    run_options,
+)
 from NASAM3DLib.worker.server import JobTable
 from NASAM3DLib.worker.thumbnails import thumbnail_strip
 
 if TYPE_CHECKING:
-    from NASAM3DLib.reconstruct.running import RunOptions
-    from NASAM3DLib.scan.geometry import ConeBeamGeometry
     from NASAM3DLib.segment.mask import Mask
     from NASAM3DLib.segment.prompts import Prompts
     from NASAM3DLib.segment.segmenter import PromptableSegmenter
 
 READING_PART = 0.05
 PREPARING_PART = 0.3
-
-SOFT_TISSUE_WINDOW_HU = (-160.0, 240.0)
-SOFT_TISSUE_PART = 0.05
-"""Part of the voxels that must lie in the soft tissue window to show a volume with it."""
 
 
 class Session:
@@ -88,6 +81,7 @@ class Session:
         return {
             "inspect": self.inspect,
             "reconstruct": self.reconstruct,
+            "joint": joint,
             "estimate": services.estimate,
             "set_volume": self.set_volume,
             "predict": self.predict,
@@ -124,7 +118,7 @@ class Session:
             ``strip`` is a picture of some views, uint8.
         """
         progress("Reading projections", 0.0)
-        scan = _requested_scan(request)
+        scan = requested_scan(request)
         geometry = scan.geometry
         orbit = geometry.orbit
         fields = {
@@ -134,7 +128,7 @@ class Session:
             "detector_shape": list(geometry.detector_shape),
             "pixel_spacing_mm": list(geometry.pixel_spacing_mm),
             "is_parallel": geometry.is_parallel,
-            "shape_kji": _default_shape(geometry),
+            "shape_kji": default_shape(geometry),
         }
         return Message("result", fields, {"strip": thumbnail_strip(scan.projections)})
 
@@ -154,7 +148,8 @@ class Session:
         Returns
         -------
         Message
-            The volume, with the fields ``report`` and ``window``.
+            The volume, with the fields ``report``, ``window`` and ``basis`` (what "joint" has to
+            know of the reconstruction).
         """
         # Numba and the solvers load here, so that the worker says hello at once.
         from NASAM3DLib.pipeline import reconstruct
@@ -164,17 +159,19 @@ class Session:
         fields = request.fields
         progress("Reading projections", 0.0)
         # All views tell more about defects and drift than the chosen ones.
-        scan, corrections = correct(_requested_scan(request))
+        scan, corrections = correct(requested_scan(request))
         if fields.get("n_views"):
             scan = scan.sparse(int(fields["n_views"]))
         grid = VolumeGrid.from_dict(fields["grid"]) if fields.get("grid") else None
         settings = ReconstructionSettings(**fields.get("settings", {}))
         part = sub_progress(progress, READING_PART, 1.0)
-        options = _run_options(request, progress)
+        options = run_options(request, progress)
         done = reconstruct(scan, grid, settings, options=options, progress=part)
-        volume = _in_quantity(done.volume, request)
+        volume = in_quantity(done.volume, request)
         report = {**done.report, "corrections": corrections.to_dict()}
-        return pack_volume("result", volume, report=report, window=list(display_window(volume)))
+        basis = basis_of(scan, volume, done.report)
+        window = list(display_window(volume))
+        return pack_volume("result", volume, report=report, basis=basis, window=window)
 
     def set_volume(self, request: Message, progress: ProgressCallback) -> Message:
         """Take the volume that will be clicked on.
@@ -213,15 +210,17 @@ class Session:
         Returns
         -------
         Message
-            The mask, with the fields of :class:`~NASAM3DLib.segment.figures.SegmentFigures` and
-            ``volume_id``.
+            The mask, with the fields of :class:`~NASAM3DLib.segment.figures.SegmentFigures`,
+            ``volume_id``, and ``ambiguity`` (0 to 1, None where the engine does not tell) with the
+            ``hint`` that a user should read (None where there is nothing to be said).
         """
         prompts = unpack_prompts(request)
         segmenter = self._requested_segmenter(request, sub_progress(progress, 0.0, PREPARING_PART))
         part = sub_progress(progress, PREPARING_PART, 1.0)
         base = unpack_base(request, self._check_volume(request).grid)
         if base is None:
-            return self._packed(segmenter.predict(prompts, progress=part))
+            answer = self._packed(segmenter.predict(prompts, progress=part))
+            return _with_ambiguity(answer, segmenter.last_ambiguity())
         from NASAM3DLib.segment.continued import continued
 
         def predict_alone(some: Prompts) -> Mask:
@@ -323,68 +322,9 @@ class Session:
         return pack_mask("result", mask, volume_id=self._asked.name, **figures)
 
 
-def display_window(volume: Volume) -> tuple[float, float]:
-    """Choose the grey levels to show a volume with.
+def _with_ambiguity(answer: Message, ambiguity: float | None) -> Message:
+    """Add how ambiguous the density of the object is, and what the user can do about it."""
+    from NASAM3DLib.segment.segmenter import ambiguity_hint
 
-    Parameters
-    ----------
-    volume : Volume
-        The volume.
-
-    Returns
-    -------
-    low, high : float
-        The soft tissue window of an abdomen in the unit of the volume. Where hardly a voxel lies in
-        it, as in a scan whose attenuation is not calibrated, the 1st and 99th percentile.
-    """
-    low, high = SOFT_TISSUE_WINDOW_HU
-    if volume.quantity == "attenuation":
-        scale = (WATER_ATTENUATION - AIR_ATTENUATION) / 1000.0
-        low, high = WATER_ATTENUATION + low * scale, WATER_ATTENUATION + high * scale
-    inside = np.mean((volume.array > low) & (volume.array < high))
-    if inside >= SOFT_TISSUE_PART:
-        return low, high
-    low, high = (float(value) for value in np.percentile(volume.array, (1, 99)))
-    return (low, high) if high > low else (low - 0.5, low + 0.5)
-
-
-def _default_shape(geometry: ConeBeamGeometry) -> list[int] | None:
-    """Give the shape of the default grid, if this geometry has one."""
-    try:
-        return list(default_grid(geometry).shape_kji)
-    except ValueError:
-        return None
-
-
-def _in_quantity(volume: Volume, request: Message) -> Volume:
-    """Give the volume in HU unless attenuation is asked for."""
-    return volume.to_hu() if request.fields.get("quantity", "HU") == "HU" else volume
-
-
-def _run_options(request: Message, progress: ProgressCallback) -> RunOptions:
-    """Send previews and keep a checkpoint where the request asks for it."""
-    from NASAM3DLib.reconstruct.running import RunOptions
-
-    path = request.fields.get("checkpoint")
-    checkpoint = None if path is None else Path(path).expanduser()
-    if not request.fields.get("previews") or not isinstance(progress, ProgressReporter):
-        return RunOptions(checkpoint=checkpoint)
-
-    def show(volume: Volume, stage: str) -> None:
-        """Send one preview."""
-        shown = _in_quantity(volume, request)
-        window = list(display_window(shown))
-        progress.send_preview(pack_volume("preview", shown, stage=stage, window=window))
-
-    return RunOptions(on_preview=show, checkpoint=checkpoint)
-
-
-def _requested_scan(request: Message) -> ProjectionSet:
-    """Give the scan of a request."""
-    if "files" in request.arrays:
-        return load_sent_scan(request)
-    if "path" not in request.fields:
-        return unpack_projections(request)
-    from NASAM3DLib.scan.io import load_projections
-
-    return load_projections(Path(request.fields["path"]).expanduser())
+    told = {"ambiguity": ambiguity, "hint": ambiguity_hint(ambiguity)}
+    return Message(answer.kind, {**answer.fields, **told}, answer.arrays)

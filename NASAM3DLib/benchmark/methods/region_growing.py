@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from NASAM3DLib.benchmark.methods.crop import (
@@ -12,6 +15,7 @@ from NASAM3DLib.benchmark.methods.crop import (
 )
 from NASAM3DLib.benchmark.methods.protocol import Method, package_missing, package_version
 from NASAM3DLib.scan.images import simple_itk
+from NASAM3DLib.segment.region_box import IndexArray
 
 THRESHOLD_SPREADS = 2.0
 CONFIDENCE_ITERATIONS, CONFIDENCE_SPREADS, CONFIDENCE_RADIUS = 2, 2.5, 2
@@ -30,15 +34,13 @@ def connected_threshold(crop: Crop) -> BoolArray:
     ndarray, shape (k, j, i), bool
     """
     sitk = simple_itk()
-    image = sitk.GetImageFromArray(crop.smoothed)
-    region = crop.marked(crop.positive)
-    for click in crop.positive:
+
+    def grown(image: Any, click: IndexArray) -> Any:
         mean, spread = crop.density(click)
         width = THRESHOLD_SPREADS * spread
-        seed = [[int(n) for n in click[::-1]]]
-        grown = sitk.ConnectedThreshold(image, seed, mean - width, mean + width)
-        region = region | np.asarray(sitk.GetArrayFromImage(grown) > 0)
-    return without_negative(crop, region)
+        return sitk.ConnectedThreshold(image, _seed(click), mean - width, mean + width)
+
+    return _grown_from_all(crop, grown)
 
 
 def confidence_connected(crop: Crop) -> BoolArray:
@@ -54,17 +56,31 @@ def confidence_connected(crop: Crop) -> BoolArray:
     ndarray, shape (k, j, i), bool
     """
     sitk = simple_itk()
-    image = sitk.GetImageFromArray(crop.smoothed)
-    region = crop.marked(crop.positive)
-    for click in crop.positive:
-        grown = sitk.ConfidenceConnected(
+
+    def grown(image: Any, click: IndexArray) -> Any:
+        return sitk.ConfidenceConnected(
             image,
-            seedList=[[int(n) for n in click[::-1]]],
+            seedList=_seed(click),
             numberOfIterations=CONFIDENCE_ITERATIONS,
             multiplier=CONFIDENCE_SPREADS,
             initialNeighborhoodRadius=CONFIDENCE_RADIUS,
         )
-        region = region | np.asarray(sitk.GetArrayFromImage(grown) > 0)
+
+    return _grown_from_all(crop, grown)
+
+
+def _seed(click: IndexArray) -> list[list[int]]:
+    """Give a click as SimpleITK wants it, in the order i, j, k."""
+    return [[int(n) for n in click[::-1]]]
+
+
+def _grown_from_all(crop: Crop, grown: Callable[[Any, IndexArray], Any]) -> BoolArray:
+    """Unite what grows from each positive click in the smoothed values."""
+    sitk = simple_itk()
+    image = sitk.GetImageFromArray(crop.smoothed)
+    region = crop.marked(crop.positive)
+    for click in crop.positive:
+        region = region | np.asarray(sitk.GetArrayFromImage(grown(image, click)) > 0)
     return without_negative(crop, region)
 
 

@@ -73,6 +73,71 @@ def test_a_folder_of_images_is_chosen_by_its_own_button(
     assert user.ui.applyButton.enabled
 
 
+def drop(target: Any, *paths: Path) -> bool:
+    """Drag files over a widget and let them go, as a file manager does; tell if it took them."""
+    from PySide6.QtCore import QMimeData, QPointF, Qt, QUrl
+    from PySide6.QtGui import QDragEnterEvent, QDragMoveEvent, QDropEvent
+    from PySide6.QtWidgets import QApplication
+
+    mime = QMimeData()
+    mime.setUrls([QUrl.fromLocalFile(str(path)) for path in paths])
+    rest = (Qt.DropAction.CopyAction, mime, Qt.MouseButton.LeftButton, Qt.KeyboardModifier(0))
+    enter = QDragEnterEvent(QPointF(5, 5), *rest)
+    QApplication.sendEvent(target, enter)
+    move = QDragMoveEvent(QPointF(6, 6), *rest)
+    QApplication.sendEvent(target, move)
+    let_go = QDropEvent(QPointF(6, 6), *rest)
+    QApplication.sendEvent(target, let_go)
+    return enter.isAccepted() and move.isAccepted() and let_go.isAccepted()
+
+
+def test_a_file_dropped_anywhere_on_the_section_is_chosen(user: User, scan_file: Path) -> None:
+    import slicer
+
+    lines = slicer.util.findChildren(user.ui.pathLineEdit, className="QLineEdit")
+    assert lines
+    other = scan_file.with_name("other.npz")
+    other.write_text("36")
+    for target, path in ((user.ui.summaryLabel, scan_file), (lines[0], other)):
+        assert drop(target, path)
+        user.rest()
+        assert user.parameters.projectionsPath == str(path)
+        assert user.ui.pathLineEdit.currentPath == str(path)
+    assert user.ui.viewsSpinBox.maximum == 36
+    assert user.ui.applyButton.enabled
+
+
+def test_a_folder_its_images_or_a_file_with_its_geometry_are_one_scan(
+    user: User, tmp_path: Path
+) -> None:
+    folder = tmp_path / "scan"
+    folder.mkdir()
+    section = user.ui.projectionsCollapsibleButton
+    views = [folder / f"view{n}.tif" for n in range(3)]
+    described = [folder / "views.json", tmp_path / "stack.mha.json", tmp_path / "stack.mha"]
+    for path in (*views, *described):
+        path.write_text("36")
+    for dropped, chosen in (
+        ([folder], folder),
+        ([*views, described[0]], folder),
+        (described[1:], tmp_path / "stack.mha"),
+        ([described[0]], described[0]),
+    ):
+        assert drop(section, *dropped)
+        assert user.parameters.projectionsPath == str(chosen)
+
+
+def test_what_is_no_scan_is_not_taken(user: User, scan_file: Path, tmp_path: Path) -> None:
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder in folders:
+        folder.mkdir()
+    assert drop(user.ui.summaryLabel, *folders)
+    assert user.ui.statusLabel.text.startswith("Drop one scan: a file, a folder, or the images")
+    assert user.parameters.projectionsPath == ""
+    assert not drop(user.ui.summaryLabel), "nothing, or text, is left to Slicer"
+    assert not drop(user.ui.methodLabel, scan_file), "other sections take no files"
+
+
 def test_a_bad_file_gives_the_workers_message(
     user: User, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

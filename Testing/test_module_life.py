@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -129,7 +130,7 @@ def test_nothing_is_left_of_a_scene_that_is_closed_in_the_middle(
     user.place(BALL_CENTRE_RAS)
     user.ui.qualityComboBox.currentText = "Best"
     user.ui.applyButton.click()
-    user.wait(lambda: user.widget.reconstruction._previewNode is not None)
+    user.wait(lambda: user.widget.reconstruction.preview.node is not None)
     user.parameters.points.AddControlPoint(*beside(10.0, 0, 0))
     slicer.mrmlScene.Clear(0)
     user.rest()
@@ -198,7 +199,7 @@ def test_reloading_during_a_run_leaves_no_preview(
     user.choose(scan_file)
     user.ui.qualityComboBox.currentText = "Best"
     user.ui.applyButton.click()
-    user.wait(lambda: user.widget.reconstruction._previewNode is not None)
+    user.wait(lambda: user.widget.reconstruction.preview.node is not None)
     process = user.client._connection.process
     user.widget.cleanup()
     assert process.poll() is not None
@@ -220,18 +221,86 @@ def test_missing_packages_are_asked_for_on_apply(
     user: User, scan_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import slicer
+    from slicerhost import slot_errors
 
     user.choose(scan_file)
     packages = part_of_module("packages")
-    monkeypatch.setattr(packages, "missing_requirements", lambda _: ["no-such-package"])
+    monkeypatch.setattr(packages, "missing_requirements", lambda _: ["numba>=0.61", "unheard-of"])
+    monkeypatch.setattr(packages, "hasTorch", lambda: False)
+    asked: list[str] = []
+    answers = [False, True]
+
+    def answer(text: str, title: str) -> bool:
+        asked.append(text)
+        return answers.pop(0)
+
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", answer)
+    user.ui.applyButton.click()
+    assert "Nothing was installed" in "".join(slot_errors.take())
+    assert slicer.packaging.calls == []
+    assert user.ui.applyButton.enabled
     user.reconstruct()
     (call,) = slicer.packaging.calls
-    assert (call.function, call.requirements) == ("pip_ensure", ("no-such-package",))
+    assert call.function == "pip_install"
+    assert call.requirements == ("numba>=0.61", "unheard-of")
+    assert asked[0] == asked[1]
+    assert "numba>=0.61, about 215 MB\nunheard-of\n" in asked[0]
+    assert "Together about 215 MB on disk" in asked[0]
 
 
-@pytest.mark.parametrize("has_packaging", [True, False])
+def test_one_question_covers_pytorch_too(
+    user: User, scan_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import slicer
+    from slicerhost import slot_errors
+
+    user.choose(scan_file)
+    user.reconstruct()
+    packages = part_of_module("packages")
+    asked: list[str] = []
+    installed: list[bool] = []
+
+    class Logic:
+        def installTorch(self, askConfirmation: bool) -> None:
+            installed.append(askConfirmation)
+
+    def answer(text: str, title: str) -> bool:
+        asked.append(text)
+        return True
+
+    monkeypatch.setattr(packages, "missing_requirements", lambda _: ["numba>=0.61"])
+    monkeypatch.setattr(packages, "hasTorch", lambda: False)
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", answer)
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
+    user.ui.engineComboBox.currentText = "Network alone"
+    user.ui.positiveButton.click()
+    assert "Install the extension PyTorch" in "".join(slot_errors.take())
+    user.widget.updateGui()
+    assert not user.ui.positiveButton.checked
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", SimpleNamespace(PyTorchUtilsLogic=Logic))
+    user.ui.positiveButton.click()
+    assert installed == [False], "it was asked for already"
+    assert len(asked) == 2
+    assert "PyTorch, about 850 MB" in asked[0]
+    assert "Together about 1065 MB" in asked[0]
+    assert user.ui.positiveButton.checked
+
+
+def test_a_worker_elsewhere_needs_no_packages_here(
+    user: User, scan_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import slicer
+
+    user.choose(scan_file)
+    packages = part_of_module("packages")
+    monkeypatch.setattr(packages, "missing_requirements", lambda _: ["numba>=0.61"])
+    monkeypatch.setenv("NASAM3D_WORKER", "ssh somewhere python -m NASAM3DLib.worker")
+    user.reconstruct()
+    assert slicer.packaging.calls == []
+
+
 def test_packages_that_cannot_be_fetched_come_with_advice(
-    user: User, scan_file: Path, monkeypatch: pytest.MonkeyPatch, has_packaging: bool
+    user: User, scan_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import slicer
     from slicerhost import slot_errors
@@ -242,11 +311,8 @@ def test_packages_that_cannot_be_fetched_come_with_advice(
     user.choose(scan_file)
     packages = part_of_module("packages")
     monkeypatch.setattr(packages, "missing_requirements", lambda _: ["numba>=0.61"])
-    monkeypatch.setattr(slicer.packaging, "pip_ensure", fail)
     monkeypatch.setattr(slicer.util, "pip_install", fail)
     monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda *_: True)
-    if not has_packaging:
-        monkeypatch.setattr(packages, "packaging", None)
     user.ui.applyButton.click()
     (shown,) = slot_errors.take()
     assert "https_proxy" in shown

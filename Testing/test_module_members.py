@@ -28,9 +28,11 @@ WIDGETS = {
 }
 
 CLASSES = {
+    "qt.QEvent",
     "qt.QFileDialog",
     "qt.QIcon",
     "qt.QKeySequence",
+    "qt.QObject",
     "qt.QPixmap",
     "qt.QSettings",
     "qt.QShortcut",
@@ -40,7 +42,7 @@ CLASSES = {
 MEMBERS = {
     "QLabel": {"setPixmap", "text", "visible"},
     "QProgressBar": {"format", "value", "visible"},
-    "QPushButton": {"checked", "connect", "enabled", "text", "visible"},
+    "QPushButton": {"checked", "connect", "enabled", "text", "toolTip", "visible"},
     "QCheckBox": {"connect", "enabled"},
     "QComboBox": {"connect"},
     "QSpinBox": {"maximum"},

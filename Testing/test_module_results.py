@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from module_user import BALL_CENTRE_RAS, User, add_volume, nodes
+from module_user import BALL_CENTRE_RAS, User, add_volume, beside, nodes
 
 from NASAM3DLib.segment.mask_io import load_mask
 
@@ -102,6 +102,18 @@ def test_an_unsure_boundary_is_told(user: User, scan_file: Path) -> None:
     assert user.ui.warningLabel.isHidden()
     user.ui.qualityComboBox.currentText = "Preview"
     assert not user.ui.uncertaintyCheckBox.enabled
+
+
+def test_an_ambiguous_density_is_told_with_what_helps(user: User, scan_file: Path) -> None:
+    user.choose(scan_file)
+    user.reconstruct()
+    user.place(BALL_CENTRE_RAS)
+    assert user.ui.warningLabel.isHidden()
+    user.place(beside(0, 12.0, 0))
+    assert user.ui.warningLabel.text.startswith("Several structures of the same density touch")
+    assert "add an outside point" in user.ui.warningLabel.text
+    user.place(beside(0, 0, 6.0), positive=False)
+    assert user.ui.warningLabel.isHidden()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +16,12 @@ import numpy as np
 from NASAM3DLib.progress import ProgressCallback
 from NASAM3DLib.reconstruct.volume import Volume
 from NASAM3DLib.scan.grid import VolumeGrid
+from NASAM3DLib.segment.figures import measure
 from NASAM3DLib.segment.mask import Mask
+from NASAM3DLib.segment.segmenter import ambiguity_hint
 from NASAM3DLib.worker.jobs import Session
 from NASAM3DLib.worker.mask_parts import pack_attention, unpack_base
-from NASAM3DLib.worker.payloads import pack_volume, unpack_prompts, unpack_volume
+from NASAM3DLib.worker.payloads import pack_mask, pack_volume, unpack_prompts, unpack_volume
 from NASAM3DLib.worker.protocol import Message
 from NASAM3DLib.worker.reporting import ProgressReporter
 from NASAM3DLib.worker.server import JobTable, Upkeep, serve
@@ -29,6 +31,7 @@ CENTRE_RAS = (10.0, -5.0, 20.0)
 N_STEPS = 10
 STEP_S = {"standard": 0.01, "best": 0.15}
 PREDICTION_S = 0.1
+JOINT_STEP_S = 0.03
 
 
 class KnownSession(Session):
@@ -39,7 +42,7 @@ class KnownSession(Session):
 
     def jobs(self) -> JobTable:
         """Give the table of jobs."""
-        own = ("machine", "estimate", "weights", "attention", "sample", "simulate")
+        own = ("machine", "estimate", "weights", "attention", "sample", "simulate", "joint")
         return {**super().jobs(), **{verb: getattr(self, verb) for verb in own}}
 
     def machine(self, request: Message, progress: ProgressCallback) -> Message:
@@ -57,8 +60,9 @@ class KnownSession(Session):
             "free_memory_bytes": 8 * 2**30,
             "device": "Everything runs on the CPU.",
             "gpu": None,
-            "engines": ["density-guided", "sam-med3d"],
+            "engines": ["built-in", "density-guided", "sam-med3d", "label-free"],
             "weights": [weights],
+            "has_torch": True,
         }
         return Message("result", fields)
 
@@ -114,7 +118,42 @@ class KnownSession(Session):
         if settings["uncertainty"]:
             volume = replace(volume, uncertainty=np.full(inside.shape, 900.0, np.float32))
         volume = volume if request.fields["quantity"] == "HU" else volume.to_attenuation()
-        return pack_volume("result", volume, report={}, window=[-160.0, 240.0])
+        known = {"tv_strength": 1e-3} if settings["method"] == "tv" else {}
+        basis = {"report": known, "scan": {"projections": "1", "geometry": "2"}}
+        return pack_volume("result", volume, report={}, basis=basis, window=[-160.0, 240.0])
+
+    def joint(self, request: Message, progress: ProgressCallback) -> Message:
+        """Make the volume 5 HU brighter and the mask a ball of twice the radius.
+
+        A first point on the right half is not worth it; a single positive point keeps the mask.
+        """
+        self.inspect(request, progress)
+        assert request.fields["basis"]["scan"] == {"projections": "1", "geometry": "2"}
+        volume, prompts = unpack_volume(request), unpack_prompts(request)
+        for step in range(N_STEPS):
+            progress("refereeing", step / N_STEPS)
+            time.sleep(JOINT_STEP_S)
+            if step == N_STEPS // 2 and request.fields["previews"]:
+                assert isinstance(progress, ProgressReporter)
+                preview = pack_volume("preview", volume, stage="refining", window=[0.0, 100.0])
+                progress.send_preview(preview)
+        first, *others = prompts.positive_ras
+        if first[0] > CENTRE_RAS[0] + 5.0:
+            report = {"returned": "un-joined", "why": "held-out views got worse"}
+            return Message("result", {"is_joint": False, "report": report})
+        radius_mm = RADIUS_MM * (2 if others else 1)
+        mask = Mask(distance_mm(volume.grid, first) < radius_mm, volume.grid)
+        report = {
+            "returned": "joint",
+            "why": "held-out views do not speak against it",
+            "mask_returned": "joint" if others else "un-joined",
+            "mask_change": 0.25,
+        }
+        brighter = replace(volume, array=volume.array + np.float32(5))
+        fields = {"is_joint": True, "report": report, "window": [-160.0, 240.0]}
+        whole = pack_volume("result", brighter, **fields)
+        part = pack_mask("result", mask, **asdict(measure(mask, brighter)))
+        return Message("result", {**whole.fields, **part.fields}, {**whole.arrays, **part.arrays})
 
     def weights(self, request: Message, progress: ProgressCallback) -> Message:
         """Take a second for what the user has agreed to."""
@@ -163,7 +202,10 @@ class KnownSession(Session):
             for point in points:
                 array[distance_mm(volume.grid, point) < RADIUS_MM] = value
         self.last_mask = Mask(array & inside, volume.grid)
-        return self._packed(self.last_mask)
+        answer = self._packed(self.last_mask)
+        leaks = len(prompts.positive_ras) == 2 and not len(prompts.negative_ras)
+        told = {"ambiguity": float(leaks), "hint": ambiguity_hint(float(leaks))}
+        return Message(answer.kind, {**answer.fields, **told}, answer.arrays)
 
 
 def distance_mm(grid: VolumeGrid, point_ras: np.ndarray) -> np.ndarray:

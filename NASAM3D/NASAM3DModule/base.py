@@ -29,6 +29,11 @@ def baseOf(points):
     return occupied_part(slicer.util.arrayFromVolume(node) > 0)
 
 
+def hasBase(points) -> bool:
+    """Tell whether points correct a segment that was there before them."""
+    return points.GetNodeReference(BASE_REFERENCE) is not None
+
+
 def removeBase(points) -> None:
     """Remove what was kept, if anything was."""
     node = points.GetNodeReference(BASE_REFERENCE)

@@ -3,8 +3,8 @@
 import slicer
 from slicer.i18n import tr as _
 
-from NASAM3DModule.packages import hasTorch
-from NASAM3DModule.parameters import Engine
+from NASAM3DModule.packages import TORCH_MB, hasTorch
+from NASAM3DModule.parameters import Engine, needsTorch
 from NASAM3DModule.texts import memoryText, progressText
 
 SAM_WEIGHTS = "sam-med3d-turbo"
@@ -25,7 +25,21 @@ class EngineChoice:
         isMissing = isSam and weights is not None and not weights["is_installed"]
         self.ui.downloadButton.visible = isMissing
         self.ui.downloadButton.text = _("Stop") if self.job else _("Download weights…")
-        self.ui.engineInfoLabel.text = self.need() if isSam else _("Needs nothing more.")
+        engine = parameters.engine if parameters else Engine.BUILT_IN
+        self.ui.engineInfoLabel.text = self.need(engine) if needsTorch(engine) else self.builtIn()
+
+    def builtIn(self) -> str:
+        """Say in a line what the built-in engine does here."""
+        if self.hasTorch() is False:
+            return _("Needs nothing more. With PyTorch a small network would answer corrections.")
+        return _("Needs nothing more.")
+
+    def hasTorch(self):
+        """Tell whether PyTorch is where the background process is; None while that is unknown."""
+        if self.widget.logic.client.shares_files:
+            return hasTorch()
+        machine = self.widget.reconstruction.expectation.machine
+        return machine and machine["has_torch"]
 
     def weights(self):
         """Give what the background process says about the weights; None until it has."""
@@ -33,15 +47,15 @@ class EngineChoice:
         entries = machine["weights"] if machine else ()
         return next((entry for entry in entries if entry["name"] == SAM_WEIGHTS), None)
 
-    def need(self) -> str:
-        """Say in a line what SAM-Med3D still needs."""
+    def need(self, engine) -> str:
+        """Say in a line what an engine still needs."""
         weights, needs = self.weights(), []
         if weights is None:
             self.widget.reconstruction.expectation.askMachine()
             return "…"
-        if not hasTorch():
-            needs.append("PyTorch")
-        if not weights["is_installed"]:
+        if not self.hasTorch():
+            needs.append(_("PyTorch, about {size} MB").format(size=TORCH_MB))
+        if engine == Engine.SAM_MED3D and not weights["is_installed"]:
             size = memoryText(weights["size_bytes"])
             needs.append(_("its weights ({size})").format(size=size))
         if not needs:

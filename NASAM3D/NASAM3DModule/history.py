@@ -25,16 +25,20 @@ class PointHistory:
         """Whether something that was taken back can be done again."""
         return self._now < len(self._states) - 1
 
-    def record(self, points) -> None:
-        """Remember the state of the points if it is a new one; what was taken back is forgotten."""
+    def record(self, points) -> bool:
+        """Remember the state of the points if it is a new one; what was taken back is forgotten.
+
+        Tells whether it is a new one.
+        """
         state, before = stateOf(points), self._states[self._now]
         if state == before:
-            return
+            return False
         # Points that came together are still taken back one by one.
         isLonger = state[: len(before)] == before
         steps = range(len(before) + 1, len(state) + 1) if isLonger else (len(state),)
         self._states[self._now + 1 :] = [state[:n] for n in steps]
         self._now = len(self._states) - 1
+        return True
 
     def restore(self, points) -> bool:
         """Bring back the state that was remembered last; tell whether the points were another."""

@@ -9,11 +9,13 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 from NASAM3DLib.worker.clicks import ClickedSegmentation, ClickState
 from NASAM3DLib.worker.client import WorkerClient
 from NASAM3DLib.worker.job import ignore
+from NASAM3DLib.worker.joint import joint_request
 from NASAM3DLib.worker.payloads import pack_volume
 from NASAM3DLib.worker.protocol import Deferred, Message
 from NASAM3DModule import points as pointsOf
 from NASAM3DModule.base import baseOf, keepBase
 from NASAM3DModule.box import startDrawing
+from NASAM3DModule.joint import keepBasis
 from NASAM3DModule.parameters import NASAM3DParameterNode, canBeUncertain
 from NASAM3DModule.segments import (
     figuresOf,
@@ -98,9 +100,16 @@ class NASAM3DLogic(ScriptedLoadableModuleLogic):
         ``onPreview`` gets messages with volumes that come before the end.
         """
         path, outputVolume = Path(parameters.projectionsPath), parameters.outputVolume
+        viewCount = parameters.viewCount
+
+        def onVolume(message) -> None:
+            volumeNode = placeVolume(message, outputVolume, path.stem)
+            keepBasis(volumeNode, str(path), viewCount, message.fields.get("basis"))
+            onEnd(volumeNode)
+
         fields = {
             "path": str(path),
-            "n_views": parameters.viewCount,
+            "n_views": viewCount,
             "quantity": parameters.quantity.value,
             "settings": self.settings(parameters),
             "previews": onPreview is not None,
@@ -109,9 +118,42 @@ class NASAM3DLogic(ScriptedLoadableModuleLogic):
             Message("reconstruct", fields),
             on_progress=onProgress,
             on_preview=onPreview or ignore,
-            on_result=lambda message: onEnd(placeVolume(message, outputVolume, path.stem)),
+            on_result=onVolume,
             on_error=onEnd,
         )
+
+    def refineJointly(self, parameters, path: str, known: dict, listener):
+        """Refine the chosen volume and segment together; ``listener`` hears what comes.
+
+        ``known`` is what the volume was made from, ``path`` where its projections are. The listener
+        has the methods ``onProgress``, ``onPreview``, ``onResult`` and ``onError``.
+        """
+        volumeNode = parameters.inputVolume
+        request = joint_request(
+            path,
+            volumeReader(volumeNode),
+            pointsOf.promptsOf(parameters.points, volumeNode),
+            shares_files=self.client.shares_files,
+            n_views=known["n_views"],
+            basis=known["basis"],
+            engine=parameters.engine.value,
+            settings=self.guidance(parameters),
+            previews=parameters.livePreview,
+        )
+        return self.client.submit(
+            request,
+            on_progress=listener.onProgress,
+            on_preview=listener.onPreview,
+            on_result=listener.onResult,
+            on_error=listener.onError,
+        )
+
+    def guidance(self, parameters) -> dict:
+        """Give the settings of the engine as the background process takes them."""
+        return {
+            "density_guidance": parameters.densityGuidance,
+            "guidance_strength": parameters.guidanceStrength,
+        }
 
     def leaveWhatIsGone(self, parameters) -> None:
         """Put aside what belongs to another volume, or to a segmentation that is gone."""
@@ -221,10 +263,7 @@ class NASAM3DLogic(ScriptedLoadableModuleLogic):
             if parameters.inputVolume is volumeNode and volumeKey(volumeNode) == key:
                 onResult(placeMask(parameters, volumeNode, message))
 
-        settings = {
-            "density_guidance": parameters.densityGuidance,
-            "guidance_strength": parameters.guidanceStrength,
-        }
+        settings = self.guidance(parameters)
         engine = parameters.engine.value or None
         read = partial(volumeReader, volumeNode)
         state = ClickState(key, read, prompts, settings, engine, base)

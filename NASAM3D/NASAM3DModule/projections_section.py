@@ -6,6 +6,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from NASAM3DModule.drop import DropTarget, droppedScan
 from NASAM3DModule.packages import ensurePackages
 from NASAM3DModule.pictures import pixmapOf
 from NASAM3DModule.sample import markLesion, sampleFolder
@@ -27,6 +28,10 @@ class ProjectionsSection:
         self.ui.folderButton.connect("clicked(bool)", self.onFolder)
         self.ui.sampleButton.connect("clicked(bool)", self.onSample)
         self.ui.pathLineEdit.connect("currentPathChanged(QString)", self.onPathChanged)
+        # The line itself would take a dropped file as text, with "file://" before it.
+        for line in slicer.util.findChildren(self.ui.pathLineEdit, className="QLineEdit"):
+            line.acceptDrops = False
+        self._drop = DropTarget(self.ui.projectionsCollapsibleButton, self.onDropped)
 
     def update(self) -> None:
         """Show the path of the parameter node, and offer what can be done now."""
@@ -45,6 +50,13 @@ class ProjectionsSection:
         )
         if folder:
             self.ui.pathLineEdit.currentPath = folder
+
+    def onDropped(self, paths) -> None:
+        """Choose what was dropped on the section."""
+        try:
+            self.ui.pathLineEdit.currentPath = droppedScan(paths)
+        except ValueError as error:
+            self.widget.showStatus(str(error))
 
     def onSample(self, checked: bool = False) -> None:
         """Make or find the sample scan and choose it."""

@@ -6,8 +6,8 @@ from slicer.i18n import tr as _
 from NASAM3DModule.expectation import Expectation
 from NASAM3DModule.packages import ensurePackages
 from NASAM3DModule.parameters import Method, canBeUncertain
+from NASAM3DModule.preview import LivePreview
 from NASAM3DModule.texts import progressText
-from NASAM3DModule.volumes import showPreview
 
 
 class ReconstructSection:
@@ -15,7 +15,7 @@ class ReconstructSection:
 
     def __init__(self, widget) -> None:
         self.widget, self.ui, self.job = widget, widget.ui, None
-        self._previewNode = self._shownBefore = None
+        self.preview = LivePreview()
         self.expectation = Expectation(widget)
         self.ui.applyButton.connect("clicked(bool)", self.onApply)
         self.ui.cancelButton.connect("clicked(bool)", self.onCancel)
@@ -25,26 +25,27 @@ class ReconstructSection:
         """Offer what can be done now."""
         parameters = self.widget.parameters
         hasScan = bool(parameters and self.widget.projections.scan)
-        self.ui.applyButton.enabled = hasScan and self.job is None
+        isFree = self.job is None and self.widget.segmentation.joint.job is None
+        self.ui.applyButton.enabled = hasScan and isFree
         self.ui.cancelButton.enabled = self.job is not None and not self.job.cancel_asked_at
         self.ui.uncertaintyCheckBox.enabled = bool(parameters and canBeUncertain(parameters))
-        if self.job is None:
+        if isFree:
             self.expectation.update()
 
     def onApply(self) -> None:
         """Start, after asking for the packages that are missing."""
         parameters = self.widget.parameters
-        onPreview = self.onPreview if parameters.livePreview else None
+        onPreview = self.preview.show if parameters.livePreview else None
         self.expectation.stop()
         with slicer.util.tryWithErrorDisplay(_("The reconstruction cannot start.")):
             ensurePackages(parameters.method == Method.FIELD)
-            self._shownBefore = shownVolumeId()
+            self.preview.begin()
             self.job = self.widget.logic.reconstruct(
                 parameters, self.showProgress, self.onEnd, onPreview
             )
         self.widget.showStatus("")
         self.widget.startPolling()
-        self.update()
+        self.widget.updateGui()
 
     def onCancel(self) -> None:
         """Ask for the end."""
@@ -52,47 +53,25 @@ class ReconstructSection:
         self.ui.progressBar.format = _("Cancelling…")
         self.update()
 
-    def onPreview(self, message) -> None:
-        """Show how far the volume is."""
-        isFirst = self._previewNode is None
-        self._previewNode = showPreview(message, self._previewNode)
-        if shownVolumeId() != self._previewNode.GetID():
-            slicer.util.setSliceViewerLayers(background=self._previewNode, fit=isFirst)
-
     def onEnd(self, outcome) -> None:
         """Show the volume and make it the one to click on, or tell why there is none."""
         self.job = None
         self.showProgress(None)
         if isinstance(outcome, Exception):
-            self.removePreview()
-            self.update()
+            self.preview.remove()
+            self.widget.updateGui()
             self.widget.showError(outcome, _("The reconstruction was cancelled."))
             return
-        slicer.util.setSliceViewerLayers(background=outcome, fit=self._previewNode is None)
-        self.removePreview()
+        slicer.util.setSliceViewerLayers(background=outcome, fit=self.preview.node is None)
+        self.preview.remove()
         parameters = self.widget.parameters
         if parameters:
             parameters.outputVolume = parameters.inputVolume = outcome
-        self.update()
+        self.widget.updateGui()
         self.widget.showStatus(_("{name} is ready.").format(name=outcome.GetName()))
-
-    def removePreview(self) -> None:
-        """Take the preview away; what was shown before is shown again if the preview still is."""
-        node, self._previewNode = self._previewNode, None
-        if node is None or not slicer.mrmlScene.IsNodePresent(node):
-            return
-        if shownVolumeId() == node.GetID():
-            slicer.util.setSliceViewerLayers(background=self._shownBefore)
-        slicer.mrmlScene.RemoveNode(node)
 
     def showProgress(self, progress) -> None:
         """Show how far the reconstruction is; None hides the bar."""
         self.ui.progressBar.visible = progress is not None
         self.ui.progressBar.value = round(100 * progress.fraction) if progress else 0
         self.ui.progressBar.format = progressText(progress) if progress else ""
-
-
-def shownVolumeId():
-    """Give the ID of the volume in the background of the slice views; None without one."""
-    composite = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSliceCompositeNode")
-    return composite.GetBackgroundVolumeID() if composite else None

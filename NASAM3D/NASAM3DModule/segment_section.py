@@ -9,8 +9,10 @@ from NASAM3DModule.attention import AttentionOverlay
 from NASAM3DModule.box import boxOf, removeBox
 from NASAM3DModule.engines import EngineChoice
 from NASAM3DModule.history import PointHistory
+from NASAM3DModule.joint import afterJoint, beforeJoint, forgetAfter
+from NASAM3DModule.joint_control import JointControl
 from NASAM3DModule.packages import ensurePackages
-from NASAM3DModule.parameters import Engine
+from NASAM3DModule.parameters import needsTorch
 from NASAM3DModule.segments import isLocked, segmentOf
 from NASAM3DModule.segments_list import SegmentsList
 
@@ -24,7 +26,7 @@ class SegmentSection:
         self._histories = {}
         self._box = None
         self.segments, self.engines = SegmentsList(widget), EngineChoice(widget)
-        self.attention = AttentionOverlay(widget)
+        self.attention, self.joint = AttentionOverlay(widget), JointControl(widget)
         self.ui.densityCheckBox.connect("toggled(bool)", self.onPointsEvent)
         self.ui.strengthSlider.connect("valueChanged(double)", self.onPointsEvent)
         self.ui.engineComboBox.connect("currentIndexChanged(int)", self.onEngine)
@@ -52,11 +54,12 @@ class SegmentSection:
         """Follow the chosen points and offer what can be done now."""
         parameters = self.widget.parameters
         self._follow(parameters.points if parameters else None)
-        self.segments.update()
+        self.segments.update(self.joint.job is not None)
         self.engines.update()
         self.attention.update()
+        self.joint.update()
         hasVolume = bool(parameters and parameters.inputVolume)
-        isOpen = hasVolume and not isLocked(segmentOf(parameters))
+        isOpen = hasVolume and not self.joint.job and not isLocked(segmentOf(parameters))
         placing = isOpen and pointsOf.isPlacing(self._points)
         for button, positive in ((self.ui.positiveButton, True), (self.ui.negativeButton, False)):
             button.enabled = isOpen
@@ -69,8 +72,10 @@ class SegmentSection:
             parameters and parameters.densityGuidance
         )
         history = self.history()
-        self.ui.undoButton.enabled = bool(isOpen and history and history.canUndo)
-        self.ui.redoButton.enabled = bool(isOpen and history and history.canRedo)
+        canUndo = history and (history.canUndo or beforeJoint(self._points))
+        canRedo = history and (history.canRedo or afterJoint(self._points))
+        self.ui.undoButton.enabled = bool(isOpen and canUndo)
+        self.ui.redoButton.enabled = bool(isOpen and canRedo)
         hasPoints = bool(self._points and pointsOf.placedIndices(self._points))
         self.ui.newSegmentButton.enabled = hasPoints or segmentOf(parameters) is not None
         if not isOpen and pointsOf.isPlacing(self._points):
@@ -89,7 +94,7 @@ class SegmentSection:
         """Let clicks in the views place points, or stop that."""
         if start:
             with slicer.util.tryWithErrorDisplay(_("Points cannot be placed.")):
-                ensurePackages(self.widget.parameters.engine == Engine.SAM_MED3D)
+                ensurePackages(needsTorch(self.widget.parameters.engine))
                 self.widget.logic.startPlacing(self.widget.parameters, positive)
             self.widget.startPolling()
         else:
@@ -100,7 +105,7 @@ class SegmentSection:
         """Let clicks in the views draw a box, or stop that."""
         if start:
             with slicer.util.tryWithErrorDisplay(_("A box cannot be drawn.")):
-                ensurePackages(self.widget.parameters.engine == Engine.SAM_MED3D)
+                ensurePackages(needsTorch(self.widget.parameters.engine))
                 self.widget.logic.startDrawingBox(self.widget.parameters)
             self.widget.startPolling()
         else:
@@ -125,16 +130,20 @@ class SegmentSection:
             self.onPlace(not (isPlacing and pointsOf.isNextPositive(self._points)), True)
 
     def onUndo(self) -> None:
-        """Take back the last point, move or removal, with what it changed."""
-        if self.ui.undoButton.enabled:
+        """Take back the last point, move, removal or refinement, with what it changed."""
+        if self.ui.undoButton.enabled and self.history().canUndo:
             self.history().undo(self._points)
             self.onPointsEvent()
+        elif self.ui.undoButton.enabled:
+            self.joint.go(beforeJoint(self._points))
 
     def onRedo(self) -> None:
         """Do again what was taken back."""
-        if self.ui.redoButton.enabled:
+        if self.ui.redoButton.enabled and self.history().canRedo:
             self.history().redo(self._points)
             self.onPointsEvent()
+        elif self.ui.redoButton.enabled:
+            self.joint.go(afterJoint(self._points))
 
     def onNextSegment(self) -> None:
         """Begin another segment."""
@@ -164,7 +173,8 @@ class SegmentSection:
             if history.restore(self._points):
                 slicer.util.errorDisplay(str(error))
         else:
-            history.record(self._points)
+            if history.record(self._points):
+                forgetAfter(self._points)
             if willCome:
                 self.widget.showStatus(_("Segmenting…"))
                 self.widget.startPolling()

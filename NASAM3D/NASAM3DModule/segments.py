@@ -20,6 +20,7 @@ FIGURES = (
     "longest_diameter_mm",
     "surface_cm2",
     "unsure_part",
+    "hint",
 )
 SURFACE = {"Conversion method": "1", "SurfaceNets smoothing": "1"}
 COLORS = ((0.9, 0.65, 0.1), (0.2, 0.65, 0.95), (0.85, 0.35, 0.75), (0.45, 0.8, 0.35))
@@ -74,14 +75,21 @@ def placeMask(parameters, volumeNode, message) -> dict:
     isNew = segmentOf(parameters) is None
     if isNew:
         addSegment(parameters)
-    setLabelmap(segmentationNode, parameters.segmentId, volumeNode, message)
-    figures = {key: message.fields.get(key) for key in FIGURES}
-    figures["quantity"] = quantityOf(volumeNode)
-    segmentOf(parameters).SetTag(FIGURES_TAG, json.dumps(figures))
-    segmentationNode.CreateClosedSurfaceRepresentation()
+    figures = fillSegment(segmentationNode, parameters.segmentId, volumeNode, message)
     if isNew and slicer.app.layoutManager():
         slicer.app.layoutManager().resetThreeDViews()
     return {**figures, "volume_id": message.fields.get("volume_id")}
+
+
+def fillSegment(segmentationNode, segmentId: str, volumeNode, message) -> dict:
+    """Put a mask and its figures into a segment; give the figures."""
+    setLabelmap(segmentationNode, segmentId, volumeNode, message)
+    figures = {key: message.fields.get(key) for key in FIGURES}
+    figures["quantity"] = quantityOf(volumeNode)
+    segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
+    segment.SetTag(FIGURES_TAG, json.dumps(figures))
+    segmentationNode.CreateClosedSurfaceRepresentation()
+    return figures
 
 
 def setLabelmap(segmentationNode, segmentId: str, volumeNode, message) -> None:

@@ -17,8 +17,8 @@ class SegmentsList:
         )
         self.ui.lockButton.connect("clicked(bool)", self.onLock)
 
-    def update(self) -> None:
-        """Show the chosen segmentation, segment and lock."""
+    def update(self, isRefining: bool) -> None:
+        """Show the chosen segmentation, segment and lock; points rest while it is refined."""
         parameters = self.widget.parameters
         node = parameters.segmentation if parameters else None
         self._follow(node.GetSegmentation() if node else None)
@@ -33,7 +33,7 @@ class SegmentsList:
         self.ui.lockButton.enabled = segment is not None
         self.ui.lockButton.checked = isLocked(segment)
         if parameters and parameters.points:
-            parameters.points.SetLocked(isLocked(segment))
+            parameters.points.SetLocked(isRefining or isLocked(segment))
 
     def onSelection(self, selected=None, deselected=None) -> None:
         """Go on with the segment that was picked."""

@@ -38,13 +38,39 @@ def resultText(name: str, figures: dict) -> str:
 
 def warningText(figures: dict) -> str:
     """Say where the figures should not be trusted; empty if nothing speaks against them."""
-    unsure = figures.get("unsure_part")
-    if unsure is None or unsure < UNSURE_PART:
-        return ""
-    return _(
-        "{percent:.0f} % of the boundary lies where the reconstruction is unsure of it: look at "
-        "the map of uncertainty, and use more views or a better quality."
-    ).format(percent=100 * unsure)
+    warnings, unsure = [], figures.get("unsure_part")
+    if figures.get("hint"):
+        warnings.append(
+            _(
+                "Several structures of the same density touch here: add an outside point where the "
+                "segment goes too far, or a box."
+            )
+        )
+    if unsure is not None and unsure >= UNSURE_PART:
+        warnings.append(
+            _(
+                "{percent:.0f} % of the boundary lies where the reconstruction is unsure of it: "
+                "look at the map of uncertainty, and use more views or a better quality."
+            ).format(percent=100 * unsure)
+        )
+    return "\n".join(warnings)
+
+
+def jointText(fields: dict) -> str:
+    """Say what came of a joint refinement, and why."""
+    report = fields["report"]
+    why = report.get("why", "")
+    if not fields["is_joint"]:
+        return _("Nothing was changed: {why}.").format(why=why)
+    if report.get("mask_returned") == "joint":
+        mask = _("The segment is another one, too")
+        if report.get("mask_change") is not None:
+            mask = _("The segment changed by {percent:.0f} %").format(
+                percent=100 * report["mask_change"]
+            )
+    else:
+        mask = _("The segment stays as it was, for the new volume does not clearly want another")
+    return _("The volume was refined: {why}. {mask}. Undo goes back.").format(why=why, mask=mask)
 
 
 def memoryText(n_bytes: float) -> str:

@@ -68,7 +68,7 @@ class NASAM3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._timer.stop()
             self.shortcuts.remove()
             self.setParameterNode(None)
-            self.reconstruction.removePreview()
+            self.removePreviews()
             self.logic.client.close()
         self.removeObservers()
 
@@ -93,7 +93,7 @@ class NASAM3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Let go of the scene before it goes."""
         self.logic.clicks.forget()
         self.logic.client.cancel_all()
-        self.reconstruction.removePreview()
+        self.removePreviews()
         self.setParameterNode(None)
         self.segmentation.forget()
 
@@ -105,9 +105,10 @@ class NASAM3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Show the scene's parameters, with a volume chosen if there is one."""
         self.setParameterNode(self.logic.getParameterNode())
         if not self.parameters.inputVolume:
-            volume = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
-            if volume:
-                self.parameters.inputVolume = volume
+            volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+            shown = [node for node in volumes if not node.GetHideFromEditors()]
+            if shown:
+                self.parameters.inputVolume = shown[0]
 
     def setParameterNode(self, parameters) -> None:
         """Show these parameters and follow them."""
@@ -127,6 +128,11 @@ class NASAM3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.logic.leaveWhatIsGone(self.parameters)
         for section in self.sections:
             section.update()
+
+    def removePreviews(self) -> None:
+        """Take away what shows a volume that will not be finished."""
+        self.reconstruction.preview.remove()
+        self.segmentation.joint.preview.remove()
 
     def startPolling(self) -> None:
         """Look for news of the background process until it has nothing more to do."""

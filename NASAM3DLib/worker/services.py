@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -29,8 +30,8 @@ def machine(request: Message, progress: ProgressCallback) -> Message:
     Message
         Fields ``cores``, ``memory_bytes`` and ``free_memory_bytes`` (None where they are not
         known), ``device`` (a sentence), ``gpu`` (None, or ``name``, ``memory_bytes`` and
-        ``free_memory_bytes``), ``engines`` (names) and ``weights`` (a list with ``name``,
-        ``title``, ``licence``, ``size_bytes`` and ``is_installed``).
+        ``free_memory_bytes``), ``engines`` (names), ``has_torch`` and ``weights`` (a list with
+        ``name``, ``title``, ``licence``, ``size_bytes`` and ``is_installed``).
     """
     from NASAM3DLib.reconstruct.device import choose_solver_device, describe_device
     from NASAM3DLib.reconstruct.estimate import memory_of_machine
@@ -46,6 +47,7 @@ def machine(request: Message, progress: ProgressCallback) -> Message:
         "device": describe_device(device),
         "gpu": _gpu() if device == "cuda" else None,
         "engines": list(available_engines()),
+        "has_torch": importlib.util.find_spec("torch") is not None,
         "weights": _weights(),
     }
     return Message("result", fields)

@@ -69,6 +69,6 @@ $(VENV)/.ready-demo: $(INPUTS) | $(PY)
 	@touch $@
 
 $(VENV)/.ready-dev: $(INPUTS) | $(PY)
-	$(PIP) --editable ".[vendor,lint,test]"
+	$(PIP) --editable ".[vendor,dicom-seg,lint,test]"
 	$(PY) Tools/install_torch.py --constraint $(LOCK) --also monai
 	@touch $@ $(VENV)/.ready-demo

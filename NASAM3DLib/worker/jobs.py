@@ -18,6 +18,7 @@ machine                                                           cores, memory,
 sample         ``folder``                                         a generated scan in a file
 simulate       a volume, ``path``, ``n_views``; ``photons``       a scan in a file
 weights        ``name``, ``accepted``, ``mirror``                 digest and size, when downloaded
+dicom_seg      segments, ``path``; ``series`` or a volume         a DICOM segmentation in a file
 =============  =================================================  ================================
 
 A scan is a ``path`` that both sides see, or files (:mod:`NASAM3DLib.worker.files`), or arrays
@@ -36,6 +37,7 @@ from NASAM3DLib.progress import ProgressCallback, sub_progress
 from NASAM3DLib.reconstruct.volume import Volume
 from NASAM3DLib.scan.grid import VolumeGrid
 from NASAM3DLib.worker import services
+from NASAM3DLib.worker.dicom import dicom_seg
 from NASAM3DLib.worker.joint import basis_of, joint
 from NASAM3DLib.worker.mask_parts import pack_attention, unpack_base
 from NASAM3DLib.worker.memory import HeldVolume, VolumeMemory
@@ -92,6 +94,7 @@ class Session:
             "sample": services.sample,
             "simulate": services.simulate,
             "weights": services.weights,
+            "dicom_seg": dicom_seg,
         }
 
     def release(self) -> None:

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from module_user import BALL_CENTRE_RAS, User, add_volume, beside, nodes
+from module_user import BALL_CENTRE_RAS, User, add_volume, beside, nodes, part_of_module
+from test_dicom_seg import LIVER
 
+from NASAM3DLib.reconstruct.dicom_ct import save_ct_series
 from NASAM3DLib.segment.mask_io import load_mask
 
 pytestmark = pytest.mark.slicer
@@ -160,6 +162,110 @@ def test_the_report_has_figures_and_pictures(
     assert page.count("data:image/png;base64,") == 4
     assert "http" not in page
     assert user.ui.statusLabel.text.startswith("Wrote ")
+
+
+@pytest.fixture
+def segmented(user: User, scan_file: Path) -> Any:
+    """A user with a segment in a reconstruction; DICOM is written by a worker on this computer."""
+    user.choose(scan_file)
+    user.reconstruct()
+    user.place(BALL_CENTRE_RAS)
+    yield user
+    user.widget.logic.close()
+
+
+def write_dicom(user: User) -> str:
+    """Press the button and wait for what is said."""
+    user.ui.dicomButton.click()
+    user.wait(lambda: user.widget.results.job is None)
+    return user.ui.statusLabel.text
+
+
+def test_a_reconstruction_becomes_dicom_with_images(
+    segmented: User, tmp_path: Path, save_as: list[str]
+) -> None:
+    pydicom = pytest.importorskip("pydicom")
+    pytest.importorskip("highdicom")
+    segment = segmented.parameters.segmentation.GetSegmentation().GetNthSegment(0)
+    segment.SetTag("TerminologyEntry", LIVER)
+    save_as += ["", str(tmp_path / "lesions")]
+    segmented.ui.dicomButton.click()
+    assert segmented.widget.results.job is None, "the user has changed his mind"
+    status = write_dicom(segmented)
+    folder = tmp_path / "lesions_images"
+    assert status == (
+        f"Wrote {tmp_path / 'lesions.dcm'}, and the CT images that it refers to into {folder}"
+    )
+    read = pydicom.dcmread(tmp_path / "lesions.dcm")
+    assert read.pixel_array.sum() == segmented.mask().sum()
+    described = read.SegmentSequence[0]
+    assert described.SegmentLabel == "Segment 1"
+    assert described.SegmentedPropertyTypeCodeSequence[0].CodeMeaning == "Liver"
+    assert len(list(folder.iterdir())) == 40
+    assert segmented.ui.dicomButton.enabled
+
+
+class Database:
+    """Slicer's DICOM database, as far as a volume asks for its files."""
+
+    def __init__(self, files: dict[str, str]) -> None:
+        self.files = files
+
+    def fileForInstance(self, uid: str) -> str:
+        return self.files.get(uid, "")
+
+
+def test_a_volume_from_dicom_refers_to_its_series(
+    segmented: User, tmp_path: Path, save_as: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import slicer
+
+    pydicom = pytest.importorskip("pydicom")
+    pytest.importorskip("highdicom")
+    volume = segmented.parameters.inputVolume
+    paths = save_ct_series(segmented.volumes.volumeReader(volume)(), tmp_path / "ct")
+    headers = [pydicom.dcmread(path) for path in paths]
+    files = {str(h.SOPInstanceUID): str(path) for h, path in zip(headers, paths, strict=True)}
+    volume.SetAttribute("DICOM.instanceUIDs", " ".join(files))
+    monkeypatch.setattr(slicer, "dicomDatabase", Database({}), raising=False)
+    save_as += [str(tmp_path / "seg.dcm")] * 2
+    segmented.ui.dicomButton.click()
+    assert "is not in Slicer's DICOM database any more" in "".join(slot_errors_taken())
+    monkeypatch.setattr(slicer, "dicomDatabase", Database(files), raising=False)
+    assert write_dicom(segmented) == f"Wrote {tmp_path / 'seg.dcm'}"
+    read = pydicom.dcmread(tmp_path / "seg.dcm")
+    assert read.FrameOfReferenceUID == headers[0].FrameOfReferenceUID
+    assert read.pixel_array.sum() == segmented.mask().sum()
+    assert not (tmp_path / "seg_images").exists()
+
+
+def test_highdicom_is_asked_for_when_it_is_needed(
+    segmented: User, tmp_path: Path, save_as: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import slicer
+
+    packages = part_of_module("packages")
+    asked: list[str] = []
+
+    def decline(text: str, title: str) -> bool:
+        asked.append(text)
+        return False
+
+    monkeypatch.setattr(packages, "is_satisfied", lambda name: not name.startswith("highdicom"))
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", decline)
+    save_as.append(str(tmp_path / "seg.dcm"))
+    segmented.ui.dicomButton.click()
+    assert "highdicom>=0.24, about 35 MB" in asked[0]
+    assert "Nothing was installed" in "".join(slot_errors_taken())
+    assert segmented.widget.results.job is None
+    assert list(tmp_path.glob("*.dcm")) == []
+
+
+def slot_errors_taken() -> list[str]:
+    """What was raised in slots, which testing mode does instead of showing a message."""
+    from slicerhost import slot_errors
+
+    return slot_errors.take()
 
 
 def test_a_report_that_cannot_be_written_says_so(

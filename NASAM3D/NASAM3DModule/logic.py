@@ -10,11 +10,13 @@ from NASAM3DLib.worker.clicks import ClickedSegmentation, ClickState
 from NASAM3DLib.worker.client import WorkerClient
 from NASAM3DLib.worker.job import ignore
 from NASAM3DLib.worker.joint import joint_request
+from NASAM3DLib.worker.launch import worker_command
 from NASAM3DLib.worker.payloads import pack_volume
 from NASAM3DLib.worker.protocol import Deferred, Message
 from NASAM3DModule import points as pointsOf
 from NASAM3DModule.base import baseOf, keepBase
 from NASAM3DModule.box import startDrawing
+from NASAM3DModule.dicom import dicomRequest
 from NASAM3DModule.joint import keepBasis
 from NASAM3DModule.parameters import NASAM3DParameterNode, canBeUncertain
 from NASAM3DModule.segments import (
@@ -38,6 +40,34 @@ class NASAM3DLogic(ScriptedLoadableModuleLogic):
         ScriptedLoadableModuleLogic.__init__(self)
         self.client = client or WorkerClient()  # its process starts with the first job
         self.clicks = ClickedSegmentation(self.client)
+        self._localClient = None
+
+    @property
+    def localClient(self):
+        """A process on this computer, for files of patients go nowhere else."""
+        if self.client.shares_files:
+            return self.client
+        if self._localClient is None:
+            self._localClient = WorkerClient(worker_command())
+            self._localClient.shares_files = True
+        return self._localClient
+
+    @property
+    def isBusy(self) -> bool:
+        """Whether something runs or waits."""
+        return self.client.is_busy or bool(self._localClient and self._localClient.is_busy)
+
+    def poll(self) -> None:
+        """Handle what has come from the background."""
+        self.client.poll()
+        if self._localClient:
+            self._localClient.poll()
+
+    def close(self) -> None:
+        """End what runs in the background."""
+        self.client.close()
+        if self._localClient:
+            self._localClient.close()
 
     def getParameterNode(self):
         """Give the typed parameter node."""
@@ -225,6 +255,15 @@ class NASAM3DLogic(ScriptedLoadableModuleLogic):
         """Download weights whose licence the user has accepted."""
         return self.client.submit(
             Message("weights", {"name": name, "accepted": True}),
+            on_progress=onProgress,
+            on_result=onResult,
+            on_error=onError,
+        )
+
+    def saveDicom(self, parameters, path: str, onProgress, onResult, onError):
+        """Write the segments as DICOM SEG; ValueError says what is missing for that."""
+        return self.localClient.submit(
+            dicomRequest(parameters, path),
             on_progress=onProgress,
             on_result=onResult,
             on_error=onError,

@@ -69,7 +69,7 @@ class NASAM3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.shortcuts.remove()
             self.setParameterNode(None)
             self.removePreviews()
-            self.logic.client.close()
+            self.logic.close()
         self.removeObservers()
 
     def enter(self) -> None:
@@ -141,8 +141,8 @@ class NASAM3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onTimer(self) -> None:
         """Handle what has come from the background process."""
         with slicer.util.tryWithErrorDisplay(_("The result cannot be shown.")):
-            self.logic.client.poll()
-        if not self.logic.client.is_busy:
+            self.logic.poll()
+        if not self.logic.isBusy:
             self._timer.stop()
 
     def showStatus(self, text: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from module_user import BALL_CENTRE_RAS, User, beside, nodes
+from module_user import BALL_CENTRE_RAS, User, add_volume, beside, nodes
 
 pytestmark = pytest.mark.slicer
 
@@ -117,13 +117,21 @@ def test_the_volume_is_sent_before_the_first_click(ready: User) -> None:
 
     ready.client.submit = spy
     try:
+        ready.parameters.inputVolume = add_volume(np.ones((9, 9, 9)), np.eye(4), "Chosen")
+        ready.rest()
+        assert asked == ["set_volume"], "as soon as it is chosen"
+        ready.place([4.0, 4.0, 4.0])
+        assert asked == ["set_volume", "predict"]
+        ready.client._drop_connection()
+        ready.ui.newSegmentButton.click()
+        ready.ui.positiveButton.click()
         ready.ui.positiveButton.click()
         ready.rest()
-        assert asked == ["set_volume"]
-        ready.place(BALL_CENTRE_RAS)
+        assert asked[2:] == ["set_volume"], "to a new process when points are to be placed"
+        ready.place([5.0, 4.0, 4.0])
     finally:
         del ready.client.submit
-    assert asked == ["set_volume", "predict"]
+    assert asked[2:] == ["set_volume", "predict"]
 
 
 def test_the_strength_of_the_guidance_asks_for_a_new_mask(ready: User) -> None:

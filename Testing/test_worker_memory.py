@@ -90,6 +90,29 @@ def test_what_is_let_go_of_is_gone() -> None:
             memory.get(unknown)
 
 
+def test_the_shared_network_is_let_go_of_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("torch")
+    from NASAM3DLib.segment.sam_med3d import engine
+
+    loaded: list[Path] = []
+    monkeypatch.setattr(engine, "load_checkpoint", loaded.append)
+    monkeypatch.setattr(engine, "Predictor", lambda checkpoint, **options: object())
+    engine.forget_networks()
+    weights = tmp_path / "weights.pth"
+    weights.write_bytes(b"0")
+    options = engine.SamMed3DOptions(weights=weights)
+    memory = VolumeMemory()
+    memory.put(a_volume(1))
+    first = engine._loaded(options)
+    assert engine._loaded(options) is first
+    memory.release()
+    assert engine._loaded(options) is not first
+    assert len(loaded) == 2
+    engine.forget_networks()
+
+
 def resident_bytes(pid: int) -> int:
     """Memory that a process holds."""
     status = Path(f"/proc/{pid}/status").read_text().splitlines()

@@ -24,7 +24,7 @@ class SegmentSection:
         self.widget, self.ui = widget, widget.ui
         self._points, self._willLook = None, False
         self._histories = {}
-        self._box = None
+        self._box = self._sentAhead = None
         self.segments, self.engines = SegmentsList(widget), EngineChoice(widget)
         self.attention, self.joint = AttentionOverlay(widget), JointControl(widget)
         self.ui.densityCheckBox.connect("toggled(bool)", self.onPointsEvent)
@@ -59,6 +59,7 @@ class SegmentSection:
         self.attention.update()
         self.joint.update()
         hasVolume = bool(parameters and parameters.inputVolume)
+        self._sendAhead(parameters.inputVolume if hasVolume else None)
         isOpen = hasVolume and not self.joint.job and not isLocked(segmentOf(parameters))
         placing = isOpen and pointsOf.isPlacing(self._points)
         for button, positive in ((self.ui.positiveButton, True), (self.ui.negativeButton, False)):
@@ -81,9 +82,19 @@ class SegmentSection:
         if not isOpen and pointsOf.isPlacing(self._points):
             pointsOf.stopPlacing()
 
+    def _sendAhead(self, volumeNode) -> None:
+        """Send a volume when it is chosen, if the process runs and has nothing else to do."""
+        client = self.widget.logic.client
+        if volumeNode is self._sentAhead or client.is_busy:
+            return
+        self._sentAhead = volumeNode
+        if volumeNode and volumeNode.GetImageData() and client.process_id is not None:
+            self.widget.logic.sendAhead(volumeNode)
+            self.widget.startPolling()
+
     def forget(self) -> None:
         """Forget what belongs to a scene that is closed."""
-        self._histories = {}
+        self._histories, self._sentAhead = {}, None
         self.attention.forget()
 
     def history(self):

@@ -141,11 +141,15 @@ class VolumeMemory:
         return self._held[name]
 
     def release(self) -> None:
-        """Forget everything, and give memory back to the system and the GPU."""
+        """Forget everything, networks too, and give memory back to the system and the GPU."""
         if not self._held:
             return
         logger.info("Nothing was asked for a while: %d volumes are let go", len(self._held))
         self._held.clear()
+        # Only where it is loaded: its import would load torch.
+        engine = sys.modules.get("NASAM3DLib.segment.sam_med3d.engine")
+        if engine is not None:
+            engine.forget_networks()
         gc.collect()
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_initialized():

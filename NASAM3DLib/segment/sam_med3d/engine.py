@@ -178,6 +178,11 @@ class SamMed3DSegmenter(ClickEngine):
         return session.clicked(region, prompts)
 
 
+def forget_networks() -> None:
+    """Let go of the network that is kept for further engines; the next one loads it anew."""
+    _shared.cache_clear()
+
+
 def _constant(patch: Patch) -> Callable[[], Patch]:
     """Make a function that gives a patch."""
     return lambda: patch

@@ -190,6 +190,8 @@ class NASAM3DLogic(ScriptedLoadableModuleLogic):
         volumeNode, points = parameters.inputVolume, parameters.points
         if points and points.GetNodeReference(pointsOf.VOLUME_REFERENCE) is not volumeNode:
             parameters.points, parameters.segmentId = None, ""
+            # Where the volume is deleted, nothing else tells that its segments were made on it.
+            parameters.segmentation = None
         reference = parameters.segmentation and referenceVolume(parameters.segmentation)
         if reference and volumeNode and reference is not volumeNode:
             parameters.segmentation, parameters.segmentId, parameters.points = None, "", None

@@ -258,9 +258,14 @@ def test_views_of_a_ct_are_simulated_into_a_named_file(
     user: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import qt
+    import slicer
 
     assert not user.ui.simulateButton.enabled
-    user.parameters.inputVolume = add_volume(np.ones((8, 8, 8)), np.eye(4))
+    source = add_volume(np.ones((8, 8, 8)), np.eye(4))
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    study = hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), "Study")
+    hierarchy.SetItemParent(hierarchy.GetItemByDataNode(source), study)
+    user.parameters.inputVolume = source
     assert user.ui.simulateButton.enabled
     answers = ["", str(tmp_path / "views")]
     monkeypatch.setattr(qt.QFileDialog, "getSaveFileName", lambda *_: answers.pop(0))
@@ -274,3 +279,6 @@ def test_views_of_a_ct_are_simulated_into_a_named_file(
     assert user.ui.viewsSpinBox.maximum == 25
     assert user.ui.simulateButton.enabled
     assert nodes("vtkMRMLMarkupsFiducialNode") == []
+    made = user.reconstruct()
+    assert made is not source
+    assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(made)) == study

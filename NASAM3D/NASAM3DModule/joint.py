@@ -16,7 +16,7 @@ from NASAM3DModule.segments import (
     segmentOf,
     setLocked,
 )
-from NASAM3DModule.volumes import placeVolume
+from NASAM3DModule.volumes import placeBeside, placeVolume
 
 BASIS_ATTRIBUTE = "NASAM3D.Basis"
 BEFORE_REFERENCE, AFTER_REFERENCE = "NASAM3D.BeforeJoint", "NASAM3D.AfterJoint"
@@ -71,9 +71,7 @@ def placeJoint(volumeNode, points, message):
     name = _("{volume} joint").format(volume=volumeNode.GetName())
     refined = placeVolume(message, None, name)
     refined.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
-    study = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(volumeNode))
-    hierarchy.SetItemParent(hierarchy.GetItemByDataNode(refined), study)
+    placeBeside(refined, volumeNode)
     segmentationNode, before = addSegmentation(refined), segmentOfPoints(points)
     segmentName, color = before.GetName(), before.GetColor()
     segmentId = segmentationNode.GetSegmentation().AddEmptySegment("", segmentName, color)

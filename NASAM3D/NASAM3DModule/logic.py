@@ -3,6 +3,7 @@
 from functools import partial
 from pathlib import Path
 
+import slicer
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
@@ -28,7 +29,14 @@ from NASAM3DModule.segments import (
     referenceVolume,
     segmentOf,
 )
-from NASAM3DModule.volumes import gridOf, placeVolume, volumeKey, volumeReader
+from NASAM3DModule.volumes import (
+    gridOf,
+    noteSimulation,
+    placeBesideSource,
+    placeVolume,
+    volumeKey,
+    volumeReader,
+)
 
 SIMULATED_VIEWS = 50
 
@@ -89,15 +97,19 @@ class NASAM3DLogic(ScriptedLoadableModuleLogic):
 
     def simulate(self, parameters, path: str, onProgress, onResult, onError):
         """Simulate noisy views of the chosen volume into a file, for research."""
-        read, n_views = (
-            volumeReader(parameters.inputVolume),
-            parameters.viewCount or SIMULATED_VIEWS,
-        )
+        volumeNode, n_views = parameters.inputVolume, parameters.viewCount or SIMULATED_VIEWS
+        read = volumeReader(volumeNode)
+
+        def onViews(message) -> None:
+            if slicer.mrmlScene.IsNodePresent(volumeNode):
+                noteSimulation(volumeNode, message.fields["path"])
+            onResult(message)
+
         request = Deferred(
             "simulate", lambda: pack_volume("simulate", read(), path=path, n_views=n_views)
         )
         return self.client.submit(
-            request, on_progress=onProgress, on_result=onResult, on_error=onError
+            request, on_progress=onProgress, on_result=onViews, on_error=onError
         )
 
     def describeMachine(self, onResult, onError):
@@ -134,6 +146,7 @@ class NASAM3DLogic(ScriptedLoadableModuleLogic):
 
         def onVolume(message) -> None:
             volumeNode = placeVolume(message, outputVolume, path.stem)
+            placeBesideSource(volumeNode, str(path))
             keepBasis(volumeNode, str(path), viewCount, message.fields.get("basis"))
             onEnd(volumeNode)
 

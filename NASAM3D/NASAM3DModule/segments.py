@@ -9,7 +9,7 @@ from slicer.i18n import tr as _
 
 from NASAM3DLib.worker.payloads import unpack_mask
 from NASAM3DModule import points as pointsOf
-from NASAM3DModule.volumes import quantityOf
+from NASAM3DModule.volumes import placeBeside, quantityOf
 
 FIGURES_TAG = "NASAM3D.Figures"
 FIGURES = (
@@ -36,9 +36,7 @@ def addSegmentation(volumeNode):
     for name, value in SURFACE.items():
         node.GetSegmentation().SetConversionParameter(name, value)
     node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
-    study = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(volumeNode))
-    hierarchy.SetItemParent(hierarchy.GetItemByDataNode(node), study)
+    placeBeside(node, volumeNode)
     return node
 
 

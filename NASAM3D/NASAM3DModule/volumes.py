@@ -11,6 +11,7 @@ from NASAM3DModule.parameters import Quantity
 
 QUANTITY_ATTRIBUTE = "NASAM3D.Quantity"
 UNCERTAINTY_REFERENCE = "NASAM3D.Uncertainty"
+SIMULATED_ATTRIBUTE = "NASAM3D.Simulated"
 
 
 def placeVolume(message, volumeNode, name: str):
@@ -25,6 +26,25 @@ def placeVolume(message, volumeNode, name: str):
     setWindow(volumeNode, message.fields["window"])
     placeUncertainty(volumeNode, volume)
     return volumeNode
+
+
+def noteSimulation(volumeNode, path: str) -> None:
+    """Write on a volume that views of it were simulated into a file."""
+    volumeNode.SetAttribute(SIMULATED_ATTRIBUTE, path)
+
+
+def placeBesideSource(volumeNode, path: str) -> None:
+    """Put a reconstruction beside the volume whose simulated views it was made from."""
+    for source in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
+        if source is not volumeNode and source.GetAttribute(SIMULATED_ATTRIBUTE) == path:
+            placeBeside(volumeNode, source)
+
+
+def placeBeside(node, other) -> None:
+    """Put a node into the study that another one is in."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    study = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(other))
+    hierarchy.SetItemParent(hierarchy.GetItemByDataNode(node), study)
 
 
 def placeUncertainty(volumeNode, volume) -> None:

@@ -13,15 +13,15 @@ from analytic_objects import Ellipsoid, circular_scan, draw, project
 from typer.testing import CliRunner
 
 from NASAM3DLib.cli.app import app
-from NASAM3DLib.joint import refinement
-from NASAM3DLib.joint.choice import CLEARLY_LESS, is_clearly_better, region_energies
+from NASAM3DLib.joint.choice import joint_mask
 from NASAM3DLib.joint.energy import (
     field_on_lattice,
     field_segmentation_energy,
     segmentation_energy,
 )
+from NASAM3DLib.joint.referee import Referee, Verdict, surface_band
 from NASAM3DLib.joint.refinement import refine_jointly
-from NASAM3DLib.joint.rounds import Clicks, guarded, mask_change
+from NASAM3DLib.joint.rounds import Clicks, Position, Rounds, guarded, mask_change
 from NASAM3DLib.joint.settings import JointResult, JointSettings
 from NASAM3DLib.pipeline import Reconstruction, reconstruct
 from NASAM3DLib.progress import Cancelled
@@ -71,14 +71,8 @@ def whole(base: Reconstruction) -> JointResult:
 
 def band_error(volume: Volume, target: Mask) -> float:
     """Root mean square error within 10 mm of the target's surface."""
-    from scipy.ndimage import distance_transform_edt
-
-    truth = draw(BODIES, GRID)
-    inside, outside = (
-        distance_transform_edt(m, sampling=6.0) for m in (target.array, ~target.array)
-    )
-    band = np.where(target.array, inside, outside) <= 10
-    return float(np.sqrt(np.mean((volume.array - truth)[band] ** 2)))
+    band = surface_band(target.array, (6.0, 6.0, 6.0))
+    return float(np.sqrt(np.mean((volume.array - draw(BODIES, GRID))[band] ** 2)))
 
 
 def target_mask() -> Mask:
@@ -102,41 +96,90 @@ def test_volume_and_mask_are_both_better(base: Reconstruction, whole: JointResul
 
 def test_the_report_is_plain_and_tells_the_errors(whole: JointResult) -> None:
     report = json.loads(json.dumps(whole.report))
-    assert len(report["held_out_errors"]) >= report["n_rounds"] >= 1
+    assert (
+        len(report["held_out_errors"]) == len(report["surface_errors"]) >= report["n_rounds"] >= 1
+    )
+    done = report["n_rounds"] - 1
+    assert report["surface_gains"][done] > report["surface_gain_spreads"][done] > 0
+    assert report["surface_errors"][done] < report["surface_error_before"]
+    ratio = report["surface_errors"][done] / report["surface_error_before"]
+    assert report["surface_gains"][done] == pytest.approx(1 - ratio**2, rel=1e-4)
     tolerated = 1 + CLICKS.settings.tolerance
-    assert min(report["held_out_errors"]) <= report["held_out_error_before"] * tolerated
+    assert report["held_out_errors"][done] <= report["held_out_error_before"] * tolerated
     assert len(report["mask_changes"]) == report["n_rounds"]
+    assert report["why"].startswith("held-out rays near the surface are predicted")
+
+
+def referee_says(monkeypatch: pytest.MonkeyPatch, *surface_errors: float, error: float = 1) -> None:
+    """Let the referee give these errors, surely, first that from before."""
+    first = surface_errors[0]
+    verdicts = iter(
+        Verdict(error if n else 1, e, 1 - (e / first) ** 2, 1e-4)
+        for n, e in enumerate(surface_errors)
+    )
+    monkeypatch.setattr(Referee, "judge", lambda *_: next(verdicts))
+
+
+def check_un_joined(done: JointResult, base: Reconstruction) -> None:
+    """Check that volume and mask are those from before."""
+    assert not done.is_joint
+    assert done.volume is base.volume
+    assert done.mask is done.mask_before
+    assert done.report["returned"] == "un-joined"
 
 
 def test_the_referee_sends_the_result_from_before(
     base: Reconstruction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    errors = iter([1.0, 1.03, 1.02, 1.04])
-    monkeypatch.setattr(refinement, "held_out_error", lambda *_: next(errors))
+    referee_says(monkeypatch, 1.0, 1.03, 1.02, 1.04)
     done = refine_jointly(SCAN, base, CLICKS)
-    assert not done.is_joint
-    assert done.volume is base.volume
-    assert done.mask is done.mask_before
-    assert done.report["returned"] == "un-joined"
+    check_un_joined(done, base)
+    assert "not surely predicted better: squared error lower by -4.04%" in done.report["why"]
+
+
+def test_a_better_surface_at_the_cost_of_the_rest_is_not_taken(
+    base: Reconstruction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    referee_says(monkeypatch, 1.0, 0.9, 0.9, 0.9, error=1.02)
+    done = refine_jointly(SCAN, base, CLICKS)
+    check_un_joined(done, base)
     assert done.report["why"] == "held-out views got worse, 1.02 instead of 1"
+
+
+def test_what_harms_the_surface_is_not_taken_though_the_rest_gains(
+    base: Reconstruction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, truth = target_mask(), draw(BODIES, GRID).astype(np.float32)
+    band = surface_band(target.array, (6.0, 6.0, 6.0))
+    usual = Rounds.volume
+
+    def harmed(rounds: Rounds, position: Position) -> Volume:
+        volume = usual(rounds, position)
+        return replace(volume, array=np.where(band, np.float32(1.09) * truth, truth))
+
+    monkeypatch.setattr(Rounds, "volume", harmed)
+    done = refine_jointly(SCAN, base, CLICKS)
+    check_un_joined(done, base)
+    errors = done.report["held_out_errors"]
+    assert min(errors) < done.report["held_out_error_before"]
+    assert max(done.report["surface_gains"]) < 0
+    assert "near the surface are not surely predicted better" in done.report["why"]
 
 
 def test_rounds_that_make_it_worse_are_not_done(
     base: Reconstruction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    errors = iter([1.0, 0.9, 0.95, 0.97])
-    monkeypatch.setattr(refinement, "held_out_error", lambda *_: next(errors))
+    referee_says(monkeypatch, 1.0, 0.9, 0.95, 0.97)
     done = refine_jointly(SCAN, base, CLICKS)
     assert done.is_joint
     assert done.report["n_rounds"] == 1
-    assert done.report["held_out_errors"] == [0.9, 0.95, 0.97]
+    assert done.report["surface_errors"] == [0.9, 0.95, 0.97]
 
 
 def test_a_bad_round_before_a_good_one_does_not_end_it(
     base: Reconstruction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    errors = iter([1.0, 1.03, 0.999, 1.005])
-    monkeypatch.setattr(refinement, "held_out_error", lambda *_: next(errors))
+    referee_says(monkeypatch, 1.0, 1.03, 0.95, 0.955)
     done = refine_jointly(SCAN, base, CLICKS)
     assert done.is_joint
     assert done.report["n_rounds"] == 3
@@ -203,10 +246,11 @@ def test_a_checkpoint_of_something_else_is_refused(base: Reconstruction, tmp_pat
         refine_jointly(SCAN, base, CLICKS, options=options)
 
 
-def test_previews_show_the_rounds(base: Reconstruction) -> None:
+def test_previews_show_the_rounds(base: Reconstruction, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[Volume] = []
     options = RunOptions(on_preview=lambda volume, _: shown.append(volume))
-    clicks = replace(CLICKS, settings=JointSettings(most_rounds=1, tolerance=10.0))
+    referee_says(monkeypatch, 1.0, 0.9)
+    clicks = replace(CLICKS, settings=JointSettings(most_rounds=1))
     done = refine_jointly(SCAN, base, clicks, options=options)
     assert len(shown) == done.report["n_rounds"] == 1
     np.testing.assert_array_equal(shown[-1].array, done.volume.array)
@@ -228,41 +272,39 @@ def test_settings_check_themselves(change: dict[str, float], message: str) -> No
         JointSettings(**change)
 
 
-def masks_of_a_ball() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A volume of a bright ball, the ball, and a mask that exceeds it on one side."""
-    k, j, i = np.indices((20, 20, 20)) - 9.5
-    ball = k**2 + j**2 + i**2 < 36
-    array = np.random.default_rng(0).normal(0.02, 1e-4, ball.shape) + 0.004 * ball
-    return array.astype(np.float32), ball, ball | ((np.abs(j) < 4) & (np.abs(i) < 4) & (k > 0))
+def halves(n_first: int, sureness: float) -> tuple[Mask, np.ndarray]:
+    """Give the first planes as a mask, and its probability."""
+    array = np.zeros((6, 4, 4), dtype=bool)
+    array[:n_first] = True
+    soft = np.where(array, 0.5 + sureness, 0.5 - sureness).astype(np.float32)
+    return Mask(array, VolumeGrid.centred((6, 4, 4), 2.0)), soft
 
 
-def test_the_mask_that_fits_the_volume_has_the_lower_energy() -> None:
-    array, right, leaking = masks_of_a_ball()
-    lower, higher = region_energies(array, right, leaking)
-    assert lower == pytest.approx(1e-8, rel=0.1)
-    assert higher > 10 * lower
-    assert region_energies(array, leaking, right) == (higher, lower)
-    assert region_energies(array, right, np.zeros_like(right))[1] == float("inf")
+def test_the_mask_changes_only_where_the_later_is_surer() -> None:
+    prompts = Prompts().with_point((0.0, 0.0, -5.0))
+    before = halves(2, 0.2)
+    assert joint_mask(before, halves(4, 0.2), prompts) is before[0]
+    np.testing.assert_array_equal(
+        joint_mask(before, halves(4, 0.4), prompts).array, halves(4, 0.4)[0].array
+    )
+    assert joint_mask(before, halves(2, 0.4), prompts) is before[0]
+    # Without probabilities the masks themselves are as sure as can be, and the former stays.
+    plain = before[0], before[0].array.astype(np.float32)
+    assert joint_mask(plain, halves(4, 0.5), prompts) is before[0]
 
 
-def test_the_mask_from_before_stays_unless_the_later_is_clearly_better() -> None:
-    array, right, leaking = masks_of_a_ball()
-    assert is_clearly_better(array, right, leaking)
-    assert not is_clearly_better(array, leaking, right)
-    assert not is_clearly_better(array, right, right)
-    assert not is_clearly_better(array, np.zeros_like(right), right)
-    assert 0 < CLEARLY_LESS < 0.1
-
-
-def test_a_worse_mask_is_not_returned(
-    base: Reconstruction, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(refinement, "is_clearly_better", lambda *_: False)
-    clicks = replace(CLICKS, settings=JointSettings(most_rounds=1, tolerance=10.0))
-    done = refine_jointly(SCAN, base, clicks)
-    assert done.is_joint
-    assert done.mask is done.mask_before
-    assert done.report["mask_returned"] == "un-joined"
+def test_the_changed_mask_agrees_with_every_click() -> None:
+    prompts = Prompts().with_point((0.0, 0.0, -5.0))
+    against = prompts.with_point((1.0, 1.0, 1.0), positive=False)
+    mask = joint_mask(halves(2, 0.1), halves(4, 0.4), against)
+    assert mask.n_voxels == halves(4, 0.4)[0].n_voxels - 1
+    assert mask.disagreements(against) == []
+    # A part without a positive click is not kept.
+    far, soft = halves(2, 0.4)
+    array = far.array.copy()
+    array[5] = True
+    later = Mask(array, far.grid), np.where(array, 0.9, soft).astype(np.float32)
+    assert not joint_mask(halves(2, 0.1), later, prompts).array[5].any()
 
 
 def test_a_guard_continues_the_outermost_values() -> None:

@@ -18,9 +18,10 @@ Region terms that pull the voxels towards local means inside and outside of the 
 total variation at the boundary, which Mumford and Shah's functional suggests, were measured and are
 worse than nothing; figures in docs/joint.md.
 
-A referee does the same without some of the views first and has these judge (``refinement``): the
-last round that predicts them as well as any is where the refinement ends, and if that is none,
-volume and mask from before are returned. The later mask is believed only where the refined volume
-is clearly more even inside and outside of it (``choice``). ``energy`` gives the energy of a
-segmentation as a differentiable function of an attenuation field.
+A referee does the same without some of the views first and has these judge (``referee``): by the
+rays past the object's surface, weighted by their length near it, and by all rays. The last round
+that predicts them as well as any is where the refinement ends (``refinement``), and if none is
+surely better, volume and mask from before are returned. The mask is changed only where the refined
+volume is surer of it (``choice``). ``energy`` gives the energy of a segmentation as a
+differentiable function of an attenuation field.
 """

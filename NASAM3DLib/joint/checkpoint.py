@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from NASAM3DLib.joint.referee import Verdict
 from NASAM3DLib.joint.rounds import Position
 from NASAM3DLib.joint.settings import JointSettings
 from NASAM3DLib.pipeline import Reconstruction
@@ -31,7 +32,7 @@ from NASAM3DLib.reconstruct.settings import ReconstructionSettings
 from NASAM3DLib.scan.projections import ProjectionSet
 from NASAM3DLib.segment.prompts import Prompts
 
-FORMAT = "NASAM3D joint checkpoint 1"
+FORMAT = "NASAM3D joint checkpoint 2"
 
 REFEREE, FINAL = "referee", "final"
 
@@ -49,8 +50,8 @@ class JointCheckpoint:
         What it belongs to, see :func:`mark_of`.
     part : {"referee", "final"}
         Whether the rounds leave views out or use all.
-    errors : list of float
-        Held-out errors: of the volume from before, then after each round of the referee.
+    verdicts : list of Verdict
+        What held-out views say: of the volume from before, then after each round of the referee.
     changes : list of float
         Changes of the mask in the rounds of this part.
     n_rounds : int
@@ -63,7 +64,7 @@ class JointCheckpoint:
 
     mark: Mapping[str, str]
     part: str = REFEREE
-    errors: list[float] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
     changes: list[float] = field(default_factory=list)
     n_rounds: int = 0
     start: npt.NDArray[np.float32] | None = None
@@ -96,7 +97,12 @@ def mark_of(
     volume = base.volume
     mark = fingerprint(projection_set, volume.grid, ReconstructionSettings())
     digest = hashlib.sha256()
-    arrays: list[npt.NDArray[Any]] = [volume.array, prompts.points_ras, prompts.labels]
+    arrays: list[npt.NDArray[Any]] = [
+        volume.array,
+        prompts.points_ras,
+        prompts.labels,
+        prompts.scribbles,
+    ]
     if volume.uncertainty is not None:
         arrays.append(volume.uncertainty)
     if prompts.box_ras is not None:
@@ -126,8 +132,9 @@ def save(checkpoint: JointCheckpoint, path: Path) -> None:
     """
     position = checkpoint.position
     header: dict[str, Any] = {"format": FORMAT, "mark": dict(checkpoint.mark), "position": None}
-    for name in ("part", "errors", "changes", "n_rounds"):
+    for name in ("part", "changes", "n_rounds"):
         header[name] = getattr(checkpoint, name)
+    header["verdicts"] = [asdict(verdict) for verdict in checkpoint.verdicts]
     arrays: dict[str, Any] = {}
     if position is not None:
         state = position.state
@@ -172,7 +179,7 @@ def load(path: Path, mark: Mapping[str, str]) -> JointCheckpoint:
             checkpoint = JointCheckpoint(
                 header["mark"],
                 header["part"],
-                header["errors"],
+                [Verdict(**verdict) for verdict in header["verdicts"]],
                 header["changes"],
                 int(header["n_rounds"]),
                 content.get("start"),

@@ -1,66 +1,51 @@
-"""Which of two masks explains a volume better."""
+"""Which mask is returned: that from before, changed where the refined volume is surer of it."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+
+from NASAM3DLib.segment.mask import Mask
+from NASAM3DLib.segment.prompts import POSITIVE, Prompts
 
 Float32Array = npt.NDArray[np.float32]
-BoolArray = npt.NDArray[np.bool_]
 
-NEIGHBOURHOOD_VOXELS = 2
-"""How far around both masks values count."""
+LATER_SHARE = 0.4
+"""Weight of the later probability.
 
-CLEARLY_LESS = 0.02
-"""Fall of the energy from which on the newer mask is believed.
-
-Of six scans that this was chosen on, the four masks above it were better than those from before by
-3 to 12 points of Dice, and those below between 5 points worse and 4 better.
+The clicks were made on the volume from before, the corrections among them for its mask, which is
+therefore worth more. Of 33 scans of generated bodies, 19 of which this was chosen on, the later
+mask alone changes Dice by 0.8 points in the mean and -7.8 at worst; the mean of probabilities with
+shares of 0.3, 0.4 and 0.5 by 1.5, 2.1 and 2.4 in the mean, and by -1.0, -0.5 and -1.5 at worst.
 """
 
 
-def region_energies(array: Float32Array, *masks: BoolArray) -> tuple[float, ...]:
-    """Measure how uneven a volume is inside and outside of masks, near all of them.
+def joint_mask(
+    before: tuple[Mask, Float32Array], later: tuple[Mask, Float32Array], prompts: Prompts
+) -> Mask:
+    """Change a mask where a later one is surer than it.
 
     Parameters
     ----------
-    array : ndarray, shape (k, j, i), float32
-        Attenuation, 1/mm.
-    *masks : ndarray, shape (k, j, i), bool
-        Masks to be compared.
+    before, later : tuple of Mask and ndarray, shape (k, j, i), float32
+        Masks of the same object on the same voxels, made on the volume from before and on the
+        refined one, and their probabilities.
+    prompts : Prompts
+        The clicks that both were made with.
 
     Returns
     -------
-    tuple of float
-        For each mask the mean squared deviation from the mean inside and from the mean outside,
-        1/mm^2: the region terms of :func:`~NASAM3DLib.joint.energy.segmentation_energy`. Infinite
-        for an empty mask.
+    Mask
+        Where the two agree that; elsewhere ``0.6 before + 0.4 later > 0.5`` of the probabilities,
+        tidied so that it agrees with every click. The one from before if nothing changes, as with
+        an engine without probabilities.
     """
-    union = np.logical_or.reduce(masks)
-    near = ndimage.binary_dilation(union, iterations=NEIGHBOURHOOD_VOXELS)
-    energies = []
-    for mask in masks:
-        parts = (array[near & mask], array[near & ~mask])
-        squares = (part.size * float(np.var(part, dtype=np.float64)) for part in parts if part.size)
-        count = np.count_nonzero(near)
-        energies.append(sum(squares) / count if mask.any() else float("inf"))
-    return tuple(energies)
-
-
-def is_clearly_better(array: Float32Array, mask: BoolArray, before: BoolArray) -> bool:
-    """Tell whether a mask explains a volume clearly better than the mask from before.
-
-    Parameters
-    ----------
-    array : ndarray, shape (k, j, i), float32
-        Attenuation, 1/mm.
-    mask, before : ndarray, shape (k, j, i), bool
-        The masks.
-
-    Returns
-    -------
-    bool
-    """
-    newer, older = region_energies(array, mask, before)
-    return newer < (1 - CLEARLY_LESS) * older
+    (old, old_soft), (new, new_soft) = before, later
+    share = np.float32(LATER_SHARE)
+    fused = (1 - share) * old_soft + share * new_soft > np.float32(0.5)
+    array = np.where(old.array == new.array, old.array, fused)
+    if np.array_equal(array, old.array):
+        return old
+    mask = Mask(array, old.grid)
+    # A box alone has no point that could say which components are meant.
+    return mask.tidied(prompts) if (prompts.labels == POSITIVE).any() else mask

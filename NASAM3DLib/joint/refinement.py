@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -13,7 +13,14 @@ import numpy as np
 from NASAM3DLib.files import check_writable
 from NASAM3DLib.joint import checkpoint as checkpoints
 from NASAM3DLib.joint.checkpoint import FINAL, JointCheckpoint
-from NASAM3DLib.joint.choice import is_clearly_better
+from NASAM3DLib.joint.choice import joint_mask
+from NASAM3DLib.joint.referee import (
+    SURE,
+    Referee,
+    Verdict,
+    approved_rounds,
+    judging_views,
+)
 from NASAM3DLib.joint.rounds import Clicks, Rounds, guarded, mask_change
 from NASAM3DLib.joint.settings import JointResult
 from NASAM3DLib.pipeline import Reconstruction
@@ -24,7 +31,6 @@ from NASAM3DLib.reconstruct.previews import thinned
 from NASAM3DLib.reconstruct.refine import Base, RefinementPlan, can_be_refined, plan_refinement
 from NASAM3DLib.reconstruct.running import RunOptions, Watch
 from NASAM3DLib.reconstruct.settings import ReconstructionSettings
-from NASAM3DLib.reconstruct.tuning import held_out_error, held_out_views
 from NASAM3DLib.reconstruct.volume import Volume
 from NASAM3DLib.scan.noise import noise_weights
 from NASAM3DLib.scan.projections import ProjectionSet
@@ -100,21 +106,22 @@ def refine_jointly(
 
     Notes
     -----
-    The referee does everything without one view in sixteen, beginning with a reconstruction of the
-    base's settings, and compares how well these views are predicted before and after each round.
-    The last round that is within the tolerance of the best, or of the volume from before if that is
-    the best, is where the refinement with all views ends. Of the masks before and after, the later
-    one is returned if it explains the refined volume clearly better (``choice``). So a run costs
-    about twice the reconstruction and the rounds. It computes on the CPU.
+    The referee does everything without one view in eight, beginning with a reconstruction of the
+    base's settings, and compares how well these views are predicted before and after each round,
+    above all by the rays past the object's surface (``referee``). The last round that is as good as
+    any is where the refinement with all views ends; the volume from before is returned unless a
+    round is surely better. The mask from before is changed where the refined volume is surer of it
+    (``choice``). So a run costs about twice the reconstruction and the rounds. It computes on the
+    CPU.
     """
     options = options or RunOptions()
     strength = _checked_strength(base)
     volume = base.volume
     begin = time.perf_counter()
     progress("segmenting", 0.0)
-    before, _ = clicks.segment(volume)
+    before, soft = clicks.segment(volume)
     report: dict[str, Any] = {"settings": asdict(clicks.settings), "grid": str(volume.grid)}
-    held_out = held_out_views(projection_set.n_views)
+    held_out = judging_views(projection_set.n_views)
     why = ""
     if not held_out.size:
         why = "too few views to hold any out: joint refinement could not be refereed"
@@ -125,8 +132,8 @@ def refine_jointly(
     run = _Run(projection_set, base, clicks, options)
     try:
         scene = run.prepared(strength, sub_progress(progress, 0.0, PREPARED))
-        run.referee(scene, held_out, sub_progress(progress, PREPARED, REFEREED))
-        result = run.final(scene, before, sub_progress(progress, REFEREED, 1.0))
+        run.referee(scene, before, held_out, sub_progress(progress, PREPARED, REFEREED))
+        result = run.final(scene, (before, soft), sub_progress(progress, REFEREED, 1.0))
     except (Cancelled, KeyboardInterrupt):
         run.save()
         raise
@@ -188,68 +195,72 @@ class _Run:
         return _Scene(scan, volume, plan, strength, self._clicks, surroundings)
 
     def referee(
-        self, scene: _Scene, held_out: np.ndarray[Any, Any], progress: ProgressCallback
+        self,
+        scene: _Scene,
+        before: Mask,
+        held_out: np.ndarray[Any, Any],
+        progress: ProgressCallback,
     ) -> None:
         """Do the rounds without some views; find the last one that these views approve of."""
         known = self.checkpoint
         if known.part == FINAL:
             return
         views = np.setdiff1d(np.arange(scene.projection_set.n_views), held_out)
-        unseen = scene.projection_set.select(held_out)
         if known.start is None:
             part = sub_progress(progress, 0.0, 0.3, stage="refereeing")
             known.start = self._again(scene, scene.projection_set.select(views), part)
-            known.errors.append(held_out_error(known.start, scene.volume.grid, unseen))
-            self.save()
         start = replace(scene.volume, array=known.start)
+        shown = guarded(Volume(before.array.astype(np.float32), before.grid), start.grid)
+        referee = Referee(scene.projection_set.select(held_out), start, shown.array > 0)
+        if not known.verdicts:
+            known.verdicts.append(referee.judge(start.array))
+            self.save()
         rounds = scene.rounds(views, start)
 
         def judge(volume: Volume) -> bool:
             """Note how well the views are predicted; tell whether another round is worth it."""
-            error = held_out_error(volume.array, volume.grid, unseen)
-            settled = error >= known.errors[-1] * (1 - SETTLED_ERROR)
-            known.errors.append(error)
+            verdict, last = referee.judge(volume.array), known.verdicts[-1]
+            known.verdicts.append(verdict)
+            settled = verdict.surface_error >= last.surface_error * (1 - SETTLED_ERROR)
             changes = known.changes
             return not (settled and len(changes) > 1 and changes[-1] < SETTLED_MASK)
 
         most = self._clicks.settings.most_rounds
         self._do(rounds, scene, most, judge=judge, progress=sub_progress(progress, 0.3, 1.0))
-        good = min(known.errors) * (1 + self._clicks.settings.tolerance)
-        approved = [n for n, error in enumerate(known.errors) if error <= good]
-        known.n_rounds = approved[-1]
+        known.n_rounds = approved_rounds(known.verdicts, self._clicks.settings.tolerance)
         known.part, known.position, known.start = FINAL, None, None
         known.changes = []
         self.save()
 
-    def final(self, scene: _Scene, before: Mask, progress: ProgressCallback) -> JointResult:
-        """Do the approved rounds with all views."""
+    def final(
+        self,
+        scene: _Scene,
+        before: tuple[Mask, np.ndarray[Any, np.dtype[np.float32]]],
+        progress: ProgressCallback,
+    ) -> JointResult:
+        """Do the approved rounds with all views; before is the mask with its probability."""
         known = self.checkpoint
-        first, *others = known.errors
-        figures: dict[str, Any] = {
-            "noise_share": scene.plan.noise_share,
-            "held_out_error_before": first,
-            "held_out_errors": others,
-        }
+        old = before[0]
+        figures = {"noise_share": scene.plan.noise_share, **_judgement(known.verdicts)}
         if not known.n_rounds:
-            why = f"held-out views got worse, {min(others):.4g} instead of {first:.4g}"
+            why = _objection(known.verdicts)
             logger.info("Un-joined result: %s.", why)
             told = _told("un-joined", why)
-            return JointResult(self._base.volume, before, before, False, {**told, **figures})
+            return JointResult(self._base.volume, old, old, False, {**told, **figures})
         rounds = scene.rounds(np.arange(scene.projection_set.n_views), scene.volume)
         self._do(rounds, scene, known.n_rounds, judge=lambda _: True, progress=progress)
         position = known.position
         if position is None:
             raise RuntimeError("The rounds ended without a position.")
         volume = replace(scene.cropped(rounds.volume(position)), uncertainty=None)
-        newer, _ = self._clicks.segment(volume)
-        is_better = is_clearly_better(volume.array, newer.array, before.array)
-        mask = newer if is_better else before
-        figures["mask_returned"] = "joint" if is_better else "un-joined"
+        mask = joint_mask(before, self._clicks.segment(volume), self._clicks.prompts)
+        figures["mask_returned"] = "un-joined" if mask is old else "joint"
         figures["mask_changes"] = list(known.changes)
         figures["n_rounds"] = known.n_rounds
-        figures["mask_change"] = mask_change(newer.array, before.array)
-        told = _told("joint", "held-out views do not speak against the joint refinement")
-        return JointResult(volume, mask, before, True, {**told, **figures})
+        figures["mask_change"] = mask_change(mask.array, old.array)
+        gain = known.verdicts[known.n_rounds].gain
+        told = _told("joint", f"held-out rays near the surface are predicted {gain:.1%} better")
+        return JointResult(volume, mask, old, True, {**told, **figures})
 
     def _do(
         self,
@@ -320,6 +331,31 @@ def _checked_strength(base: Reconstruction) -> float:
             "has no tv_strength: reconstruct with the method tv."
         )
     return float(strength)
+
+
+def _judgement(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """Give the referee's figures as plain values."""
+    before, *later = verdicts
+    return {
+        "held_out_error_before": before.error,
+        "held_out_errors": [verdict.error for verdict in later],
+        "surface_error_before": before.surface_error,
+        "surface_errors": [verdict.surface_error for verdict in later],
+        "surface_gains": [verdict.gain for verdict in later],
+        "surface_gain_spreads": [verdict.spread for verdict in later],
+    }
+
+
+def _objection(verdicts: Sequence[Verdict]) -> str:
+    """Say why no round was approved."""
+    before, *later = verdicts
+    best = max(later, key=lambda verdict: verdict.gain - SURE * verdict.spread)
+    if best.is_better:
+        return f"held-out views got worse, {best.error:.4g} instead of {before.error:.4g}"
+    return (
+        "held-out rays near the surface are not surely predicted better: squared error lower by "
+        f"{best.gain:.2%} with a standard error of {best.spread:.2%}"
+    )
 
 
 def _told(returned: str, why: str) -> dict[str, Any]:

@@ -25,8 +25,8 @@ class JointSettings:
     most_rounds : int
         Rounds of reconstruction and segmentation, at most; the first is without guidance.
     tolerance : float
-        Rise of the held-out error, relative, that is still accepted. Smaller differences say
-        nothing about the volume.
+        Rise of the error of all held-out rays, relative, that is still accepted, and difference of
+        their errors near the surface up to which the later of two rounds is taken.
 
     Raises
     ------
@@ -59,8 +59,8 @@ class JointResult:
     volume : Volume
         Attenuation, 1/mm.
     mask : Mask
-        The object, on the volume's grid; the one from before unless the refined volume speaks
-        clearly for the later one.
+        The object, on the volume's grid; the one from before, changed where the refined volume is
+        surer of it.
     mask_before : Mask
         The object as the same clicks give it on the volume from before.
     is_joint : bool

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Protocol
+
+import numpy as np
 
 from NASAM3DLib.benchmark.case import Case, Target, load_case, read_case, save_case
 from NASAM3DLib.benchmark.layout import CaseFiles
@@ -165,6 +167,61 @@ class GeneratedSource:
             (target,),
             scanned=Volume(made.true_hu, grid, "HU"),
         )
+
+
+@dataclass(frozen=True)
+class ThinnedSource:
+    """A case of which only some objects are targets, where every one would take too long.
+
+    Parameters
+    ----------
+    original : Source
+        The case.
+    most : int
+        Largest number of targets.
+    """
+
+    original: Source
+    most: int
+
+    @property
+    def name(self) -> str:
+        """Name of the case."""
+        return self.original.name
+
+    def key(self) -> str:
+        """Identify the case.
+
+        Returns
+        -------
+        str
+        """
+        return f"{self.original.key()} at most {self.most}"
+
+    def load(self, spacing_mm: float) -> Case:
+        """Load the case.
+
+        Parameters
+        ----------
+        spacing_mm : float
+            Spacing of the benchmark's grid, mm.
+
+        Returns
+        -------
+        Case
+            With targets of all sizes: every so many-th of them, sorted by their voxels.
+        """
+        case = self.original.load(spacing_mm)
+        sizes = np.argsort([target.mask.n_voxels for target in case.targets], kind="stable")
+        n = min(self.most, len(sizes))
+        places = {int(i) for i in sizes[np.round(np.linspace(0, len(sizes) - 1, n)).astype(int)]}
+        kept = tuple(target for place, target in enumerate(case.targets) if place in places)
+        left = tuple(
+            f"{case.name}, {target.name}: left out to save time"
+            for place, target in enumerate(case.targets)
+            if place not in places
+        )
+        return replace(case, targets=kept, left_out=(*case.left_out, *left))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Means over targets with the interval that resampling the targets gives."""
+"""Means over targets with the intervals that resampling the targets or the cases gives."""
 
 from __future__ import annotations
 
@@ -90,3 +90,58 @@ def summarise(values: Sequence[float] | npt.NDArray[np.float64], *, seed: int = 
         float(np.median(array)),
         float(array.min()),
     )
+
+
+def summarise_by_case(
+    values: Sequence[float], cases: Sequence[str], *, seed: int = SEED
+) -> Summary:
+    """Summarise one value per target, with an interval that draws whole cases.
+
+    Parameters
+    ----------
+    values : sequence of float
+        One for each target.
+    cases : sequence of str
+        The case of each target.
+    seed : int
+        Decides the resamples.
+
+    Returns
+    -------
+    Summary
+        Mean over the targets.
+
+    Raises
+    ------
+    ValueError
+        If there is no value, one is not finite, or the sequences differ in length.
+
+    Notes
+    -----
+    Targets of one patient share its noise and its anatomy. So the bootstrap draws cases with
+    replacement, each with all of its targets, and takes the mean over the targets drawn: wider than
+    :func:`summarise` where targets of a case are alike, equal to it where each case has one target.
+    One case alone has no interval: both ends are the mean.
+
+    References
+    ----------
+    A. C. Davison, D. V. Hinkley, "Bootstrap Methods and their Application", Cambridge University
+    Press, 1997, section 3.8.
+
+    Examples
+    --------
+    >>> summarise_by_case([0.4, 0.6], ["a", "a"])[1:4] == (0.5, 0.5, 0.5)
+    True
+    """
+    if len(values) != len(cases):
+        raise ValueError(f"Every value needs its case, got {len(values)} and {len(cases)}.")
+    whole = summarise(values, seed=seed)
+    array = np.asarray(values, dtype=np.float64)
+    names = list(dict.fromkeys(cases))
+    member = np.array([[case == name for case in cases] for name in names])
+    sums, counts = member @ array, member.sum(axis=1)
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(0, len(names), (N_RESAMPLES, len(names)))
+    means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+    low, high = np.quantile(means, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    return whole._replace(low=min(float(low), whole.mean), high=max(float(high), whole.mean))

@@ -83,7 +83,7 @@ for _module in (
     demo,
     weights,
     train,
-    benchmark,
     info,
 ):
     app.command(_module.NAME, help=_module.HELP)(_module.run)
+app.add_typer(benchmark.group, name=benchmark.NAME, help=benchmark.HELP)

@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from NASAM3DLib.cli import benchmark_density, benchmark_tables
+from NASAM3DLib.cli.benchmark_options import (
+    DOCUMENTS,
+    Again,
+    Data,
+    Report,
+    Spacing,
+    Workers,
+    Write,
+    sources_of,
+    tell,
+)
 from NASAM3DLib.cli.options import Debug, Verbose, help_of
-
-if TYPE_CHECKING:
-    from NASAM3DLib.benchmark.sources import Source
 
 NAME = "benchmark"
 HELP = help_of(
+    "Compare reconstructions and click methods over many cases, in tables and pictures.",
+    "Without a further word: tables, which reconstruct sparse scans of the images in a folder, "
+    "click on every object with every method and write figures like those of the literature. "
+    "Interrupted runs go on where they were.",
+    "benchmark --data patients",
+    "benchmark clicks --data patients",
+    "benchmark density --data patients",
+)
+CLICKS_HELP = help_of(
     "Compare click methods over many objects, in tables and pictures.",
     "A simulated user clicks on every object of the given folders, on the full data and on "
     "reconstructions from few noisy views. An interrupted run goes on where it was. Folders hold "
@@ -22,21 +41,12 @@ HELP = help_of(
     "benchmark clicks --generated 40 --method density-guided",
     "benchmark clicks --data patients --views full --write",
 )
-DATA_VARIABLE = "NASAM3D_DATA"
-DOCUMENTS = Path("docs")
+DEFAULT = benchmark_tables.NAME
+"""What runs where options follow without a further word."""
 
 
 def run(
-    what: Annotated[Literal["clicks"], typer.Argument(help="What is compared.")],
-    data: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--data",
-            help="Folder with cases. Repeatable.",
-            envvar=DATA_VARIABLE,
-            show_default=False,
-        ),
-    ] = None,
+    data: Data = None,
     generated: Annotated[
         int, typer.Option("--generated", min=0, help="Number of held-out generated volumes.")
     ] = 40,
@@ -54,25 +64,16 @@ def run(
         list[Path] | None,
         typer.Option("--methods", help="Python file with further METHODS. Repeatable."),
     ] = None,
-    again: Annotated[
-        list[str] | None,
-        typer.Option("--again", help="A method whose figures are to be made anew. Repeatable."),
-    ] = None,
+    again: Again = None,
     clicks: Annotated[int, typer.Option("--clicks", min=1, help="Clicks on each object.")] = 10,
-    spacing: Annotated[
-        float, typer.Option("--spacing", min=0.1, help="Voxels along finer axes, mm.")
-    ] = 3.0,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes at once.")] = 1,
+    spacing: Spacing = 3.0,
+    workers: Workers = 1,
     output: Annotated[
         Path,
         typer.Option("--output", "-o", help="Folder for figures, tables and what is kept."),
     ] = Path("bench-output/clicks"),
-    write: Annotated[
-        bool, typer.Option("--write", help="Write docs/clicks.md and its pictures as well.")
-    ] = False,
-    report: Annotated[
-        bool, typer.Option("--report", help="Measure nothing, write what is there.")
-    ] = False,
+    write: Write = False,
+    report: Report = False,
     debug: Debug = False,
     verbose: Verbose = False,
 ) -> None:
@@ -80,7 +81,7 @@ def run(
     from NASAM3DLib.benchmark.click_document import make_report
     from NASAM3DLib.benchmark.click_run import run_clicks
     from NASAM3DLib.benchmark.click_task import ClickSettings
-    from NASAM3DLib.cli.console import shown_progress, stdout
+    from NASAM3DLib.cli.console import shown_progress
 
     settings = ClickSettings(
         output,
@@ -90,7 +91,7 @@ def run(
         n_clicks=clicks,
         spacing_mm=spacing,
     )
-    sources = _sources(data or [], generated=generated, inserted=inserted)
+    sources = sources_of(data or [], generated=generated, inserted=inserted)
     settings.journal.forget(again or ())
     with shown_progress("Clicking") as progress:
         outcome = run_clicks(
@@ -98,15 +99,7 @@ def run(
         )
     document = make_report(outcome, sources, settings)
     written = document.save(output, document=DOCUMENTS if write else None)
-    console = stdout()
-    for name, reason in outcome.not_run:
-        console.print(f"{name}: not run, {reason}.", markup=False)
-    n_failed = sum(bool(row.error) for row in outcome.rows)
-    console.print(
-        f"{len(outcome.rows)} sessions, {n_failed} of them failed. Tables and pictures: "
-        f"{', '.join(str(path) for path in written)}",
-        markup=False,
-    )
+    tell(outcome, written)
 
 
 def views_of(text: str) -> tuple[int | None, ...]:
@@ -138,18 +131,17 @@ def views_of(text: str) -> tuple[int | None, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _sources(folders: list[Path], *, generated: int, inserted: int) -> list[Source]:
-    """Put the cases together."""
-    from NASAM3DLib.benchmark.discovery import find_cases
-    from NASAM3DLib.benchmark.insertion import insertions
-    from NASAM3DLib.benchmark.sources import FileSource, GeneratedSource
+class _Benchmarks(TyperGroup):
+    """The group of all benchmarks, one of which runs without being named."""
 
-    files = [case for folder in folders for case in find_cases(folder)]
-    sources: list[Source] = [FileSource(case) for case in files]
-    sources += insertions(files, inserted)
-    sources += [GeneratedSource(number) for number in range(generated)]
-    if not sources:
-        raise typer.BadParameter(
-            f"there is nothing to click on: give --data, set {DATA_VARIABLE}, or --generated."
-        )
-    return sources
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Name the default benchmark where the first word is an option."""
+        if args and args[0].startswith("-") and args[0] != "--help":
+            args = [DEFAULT, *args]
+        return super().parse_args(ctx, args)
+
+
+group = typer.Typer(cls=_Benchmarks, no_args_is_help=True)
+group.command("clicks", help=CLICKS_HELP)(run)
+for _module in (benchmark_tables, benchmark_density):
+    group.command(_module.NAME, help=_module.HELP)(_module.run)

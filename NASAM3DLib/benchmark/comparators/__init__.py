@@ -1,0 +1,1 @@
+"""Methods that the tables compare beside the click methods, each in a file of its own."""

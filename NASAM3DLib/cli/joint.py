@@ -25,8 +25,9 @@ NAME = "joint"
 HELP = help_of(
     "Reconstruct and segment together.",
     "The volume is reconstructed, the points segment it, and both are refined in turns. Views that "
-    "are held out judge; where they speak against it, volume and mask are those of reconstruct and "
-    "segment. The volume is written in Hounsfield units.",
+    "are held out judge, above all by the rays past the object's surface; unless they find it "
+    "better, volume and mask are those of reconstruct and segment. The volume is written in "
+    "Hounsfield units.",
     "joint scan.npz -o v.nrrd --mask m.seg.nrrd --point 0,-20,0 --spacing 8",
 )
 

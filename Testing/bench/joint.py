@@ -1,17 +1,21 @@
 """Measure joint refinement: volume and mask before and after, on real bodies and generated ones.
 
-python Testing/bench/joint.py              prints the table; about twenty minutes of one core
-python Testing/bench/joint.py --write      also into docs/joint.md, between the marks of the table
+python Testing/bench/joint.py              prints the tables; about half an hour of CPU
+python Testing/bench/joint.py --write      also into docs, with a picture and all scans as CSV
 python Testing/bench/joint.py --continue   keeps the rows that an interrupted run has finished
+python Testing/bench/joint.py --kept       measures nothing more, and lists what was not run
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
+import os
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -29,20 +33,28 @@ from bodies import (  # noqa: E402
     SOURCE_TO_ISOCENTRE_MM,
 )
 from cases import CT_LIMITS_HU, ROOT, Case, data_folder, with_relative_noise  # noqa: E402
+from joint_tables import (  # noqa: E402
+    CHOSEN_ON,
+    GENERATED_BODY,
+    REAL_BODY,
+    Figures,
+    Row,
+    case_table,
+    mean_table,
+    save_picture,
+)
 from quality import automatic  # noqa: E402
 
 from NASAM3DLib.evaluate.clicks import click_session  # noqa: E402
 from NASAM3DLib.evaluate.metrics import dice, psnr  # noqa: E402
 from NASAM3DLib.evaluate.surfaces import asd_mm, hd95_mm  # noqa: E402
-from NASAM3DLib.evaluate.tables import Cell, Column, Table  # noqa: E402
+from NASAM3DLib.joint.referee import surface_band  # noqa: E402
 from NASAM3DLib.joint.refinement import refine_jointly  # noqa: E402
 from NASAM3DLib.joint.rounds import Clicks  # noqa: E402
+from NASAM3DLib.joint.settings import JointResult, JointSettings  # noqa: E402
 from NASAM3DLib.phantom.anatomy import make_phantom, phantom_grid  # noqa: E402
 from NASAM3DLib.pipeline import Reconstruction  # noqa: E402
-from NASAM3DLib.reconstruct.iterative import TotalVariationProblem  # noqa: E402
 from NASAM3DLib.reconstruct.projector import forward_project  # noqa: E402
-from NASAM3DLib.reconstruct.settings import PHASES  # noqa: E402
-from NASAM3DLib.reconstruct.stages import smoothed  # noqa: E402
 from NASAM3DLib.reconstruct.volume import Volume  # noqa: E402
 from NASAM3DLib.scan.geometry import ConeBeamGeometry  # noqa: E402
 from NASAM3DLib.scan.grid import VolumeGrid  # noqa: E402
@@ -50,60 +62,72 @@ from NASAM3DLib.scan.noise import noise_weights  # noqa: E402
 from NASAM3DLib.scan.orbit import CircularOrbit  # noqa: E402
 from NASAM3DLib.scan.projections import ProjectionSet  # noqa: E402
 from NASAM3DLib.segment.mask import Mask  # noqa: E402
-from NASAM3DLib.segment.segmenter import make_segmenter  # noqa: E402
+from NASAM3DLib.segment.segmenter import PromptableSegmenter, make_segmenter  # noqa: E402
 
 Float32Array = npt.NDArray[np.float32]
 
-N_VOXELS, PHOTONS, N_CLICKS, BAND_MM = 64, 1e4, 3, 10.0
-VIEWS = (15, 25)
-SEGMENTED = "totalseg-example/example_seg"
-REAL = {
-    "liver": ("totalseg-example/example_ct.nii.gz", f"{SEGMENTED}/liver.nii.gz"),
-    "right kidney": ("totalseg-example/example_ct.nii.gz", f"{SEGMENTED}/kidney_right.nii.gz"),
-    "spleen": ("totalseg-example/example_ct.nii.gz", f"{SEGMENTED}/spleen.nii.gz"),
-    "sarcoma 1": ("sts-005/CT_image.nii.gz", "sts-005/CT_mask.nii.gz"),
-    "sarcoma 2": ("sts-022/CT_image.nii.gz", "sts-022/CT_mask.nii.gz"),
-}
-GENERATED = {
-    **{f"generated bladder {n}": (n, "pelvis", "bladder") for n in (3, 5, 1)},
-    **{f"generated spleen {n}": (n, "abdomen", "spleen") for n in (2, 6)},
-    **{f"generated liver {n}": (n, "abdomen", "liver") for n in (4, 8)},
-}
-TARGETS = (
-    *("generated spleen 2", "liver", "generated bladder 3", "sarcoma 1", "generated liver 4"),
-    *("sarcoma 2", "generated spleen 6", "right kidney", "generated bladder 5", "spleen"),
-    *("generated liver 8", "generated bladder 1"),
-)
-KEPT = ROOT / "bench-output" / "joint.jsonl"
-BEGIN, END = "<!-- table begins -->\n", "<!-- table ends -->\n"
-Figures = dict[str, float]
+N_VOXELS, PHOTONS, N_CLICKS = 48, 1e4, 3
+VIEWS = (15, 25, 50)
+N_PROCESSES = 2
 
 
 @dataclass(frozen=True)
-class Row:
-    """Figures of one scan: volume and mask of standard and best, and joint refinement of best."""
+class Body:
+    """A CT, the labels of a target in its mask, and the cube's side relative to the CT's."""
 
-    target: str
-    n_views: int
-    noisy: bool
-    is_joint: bool
-    standard: Figures
-    best: Figures
-    joint: Figures
-    full: Figures
-    cpu_s: float
+    ct: str
+    mask: str
+    labels: tuple[int, ...] = (1,)
+    field_of_view: float = 1.0
+
+
+ABDOMEN, SEGMENTED = "totalseg-example/example_ct.nii.gz", "totalseg-example/example_seg"
+HEAD = Body("openkbp-200/ct.nii.gz", "openkbp-200/labels.nii.gz", (7,), 0.75)
+REAL = {
+    "liver": Body(ABDOMEN, f"{SEGMENTED}/liver.nii.gz"),
+    "right kidney": Body(ABDOMEN, f"{SEGMENTED}/kidney_right.nii.gz"),
+    "spleen": Body(ABDOMEN, f"{SEGMENTED}/spleen.nii.gz"),
+    "sarcoma 1": Body("sts-005/CT_image.nii.gz", "sts-005/CT_mask.nii.gz"),
+    "sarcoma 2": Body("sts-022/CT_image.nii.gz", "sts-022/CT_mask.nii.gz"),
+    # Labels of lung thirds in the low byte.
+    "left lung": Body("cip-lung64/ct-64.nrrd", "cip-lung64/lm-64.nrrd", (9, 10, 11)),
+    "jaw": HEAD,
+}
+GENERATED = {
+    **{f"generated bladder {n}": (n, "pelvis", "bladder") for n in (1, 3, 5, 7)},
+    **{f"generated spleen {n}": (n, "abdomen", "spleen") for n in (2, 3, 6)},
+    **{f"generated liver {n}": (n, "abdomen", "liver") for n in (4, 8)},
+    "generated stomach 5": (5, "abdomen", "stomach"),
+}
+TUNED_ON = {
+    **{f"generated bladder {n}": (n, "pelvis", "bladder") for n in (11, 12, 13)},
+    **{f"generated spleen {n}": (n, "abdomen", "spleen") for n in (14, 15)},
+    **{f"generated liver {n}": (n, "abdomen", "liver") for n in (16, 17)},
+}
+"""Bodies that the constants of the gate were chosen on."""
+
+NOT_DRAWN = ("jaw",)
+"""Faces are not shown."""
+
+FOLDER = ROOT / "bench-output" / "joint"
+KEPT = FOLDER / "rows.jsonl"
+BEGIN, END = "<!-- table begins -->\n", "<!-- table ends -->\n"
+Scan = tuple[str, int, bool]
 
 
 def real_body(data: Path, name: str, n_voxels: int) -> tuple[Float32Array, Float32Array]:
     """Resample a CT and the share of a target to a cube about the CT's longest side."""
     import SimpleITK as sitk  # noqa: N813
 
-    ct, mask = (sitk.ReadImage(str(data / file), sitk.sitkFloat32) for file in REAL[name])
-    ct, mask = sitk.DICOMOrient(ct, "RAS"), sitk.DICOMOrient(mask > 0, "RAS")
-    mask = sitk.Cast(mask, sitk.sitkFloat32)
+    body = REAL[name]
+    ct = sitk.DICOMOrient(sitk.ReadImage(str(data / body.ct), sitk.sitkFloat32), "RAS")
+    labels = sitk.DICOMOrient(sitk.ReadImage(str(data / body.mask), sitk.sitkInt32), "RAS")
+    chosen = np.isin(sitk.GetArrayFromImage(labels) & 255, body.labels)
+    mask = sitk.GetImageFromArray(chosen.astype(np.float32))
+    mask.CopyInformation(labels)
     mask = sitk.Resample(mask, ct, sitk.Transform(), sitk.sitkNearestNeighbor, 0.0)
     size, spacing = np.array(ct.GetSize()), np.array(ct.GetSpacing())
-    voxel_mm = float((size * spacing).max()) / n_voxels
+    voxel_mm = float((size * spacing).max()) * body.field_of_view / n_voxels
     centre = np.array(ct.TransformContinuousIndexToPhysicalPoint(((size - 1) / 2).tolist()))
     cube = sitk.Image([n_voxels] * 3, sitk.sitkFloat32)
     cube.SetSpacing([voxel_mm] * 3)
@@ -122,7 +146,7 @@ def real_body(data: Path, name: str, n_voxels: int) -> tuple[Float32Array, Float
 
 def generated_body(name: str, n_voxels: int) -> tuple[Float32Array, Float32Array]:
     """Draw a patient and the share of a target."""
-    seed, region, part = GENERATED[name]
+    seed, region, part = (GENERATED | TUNED_ON)[name]
     phantom = make_phantom(seed, phantom_grid(n_voxels), region=region)
     volume = phantom.volume.to_attenuation()
     return volume.array, phantom.mask_of(part).astype(np.float32)
@@ -131,7 +155,7 @@ def generated_body(name: str, n_voxels: int) -> tuple[Float32Array, Float32Array
 def body_case(data: Path | None, name: str, n_views: int) -> tuple[Case, Mask]:
     """Scan a body over a full turn; rays are four to a pixel, voxels eight to one."""
     side_mm = SIDE_MM
-    if name in GENERATED:
+    if name in GENERATED | TUNED_ON:
         fine, share = generated_body(name, 2 * N_VOXELS)
         side_mm = float(phantom_grid(N_VOXELS).spacing_mm[0]) * N_VOXELS
     elif data is None:
@@ -165,10 +189,7 @@ def measure(data: Path | None, name: str, n_views: int, *, noisy: bool) -> Row:
     case = replace(case, projection_set=replace(scan, weights=noise_weights(scan)))
     base, array, noise_share = automatic(case)
     best = Volume(np.ascontiguousarray(array), target.grid)
-    problem = TotalVariationProblem(case.projection_set, target.grid)
-    quick = np.ascontiguousarray(problem.solve(base.strength, PHASES["standard"]))
-    prompts = click_session(make_segmenter(), best, target=target, n_clicks=N_CLICKS).prompts
-    clicks = Clicks(prompts)
+    clicks = Clicks(click_session(make_engine(), best, target=target, n_clicks=N_CLICKS).prompts)
     report = {
         "tv_strength": base.strength,
         "settings": {"quality": "best"},
@@ -178,7 +199,7 @@ def measure(data: Path | None, name: str, n_views: int, *, noisy: bool) -> Row:
     begin = time.process_time()
     done = refine_jointly(case.projection_set, Reconstruction(best, report), clicks)
     seconds = time.process_time() - begin
-    standard = smoothed(Volume(quick, target.grid))
+    save_slices(name, n_views, noisy=noisy, volumes=(case.truth, best), target=target, done=done)
 
     def figures(volume: Volume, mask: Mask) -> Figures:
         return {
@@ -189,96 +210,166 @@ def measure(data: Path | None, name: str, n_views: int, *, noisy: bool) -> Row:
             "asd": asd_mm(mask, target),
         }
 
+    told = zip(done.report["surface_gains"], done.report["surface_gain_spreads"], strict=True)
+    gain, spread = max(told, key=lambda pair: pair[0] - pair[1])
     return Row(
-        name,
-        n_views,
-        noisy,
-        done.is_joint,
-        figures(standard, clicks.segment(standard)[0]),
-        figures(best, done.mask_before),
-        figures(done.volume, done.mask),
-        figures(case.truth, clicks.segment(case.truth)[0]),
-        seconds,
+        target=name,
+        bodies=bodies_of(name),
+        n_views=n_views,
+        noisy=noisy,
+        is_joint=done.is_joint,
+        n_rounds=int(done.report.get("n_rounds", 0)),
+        gain=gain,
+        gain_spread=spread,
+        is_new_mask=done.report.get("mask_returned") == "joint",
+        before=figures(best, done.mask_before),
+        after=figures(done.volume, done.mask),
+        dice_on_truth=100 * dice(clicks.segment(case.truth)[0], target),
+        cpu_s=seconds,
     )
+
+
+def bodies_of(name: str) -> str:
+    """Name the kind of a body."""
+    if name in REAL:
+        return REAL_BODY
+    return CHOSEN_ON if name in TUNED_ON else GENERATED_BODY
+
+
+def make_engine() -> PromptableSegmenter:
+    """Make the engine that joint refinement uses."""
+    return make_segmenter(JointSettings().engine)
 
 
 def band_psnr(volume: Volume, truth: Volume, target: Mask) -> float:
     """PSNR within 10 mm of the target's surface; infinite for the truth."""
-    from scipy.ndimage import distance_transform_edt
-
-    spacing = target.grid.spacing_mm[::-1]
-    inside, outside = (
-        distance_transform_edt(part, sampling=spacing) for part in (target.array, ~target.array)
-    )
-    band = np.where(target.array, inside, outside) <= BAND_MM
+    band = surface_band(target.array, target.grid.spacing_mm[::-1])
     error = np.mean((volume.array - truth.array)[band] ** 2, dtype=np.float64)
     return float(10 * np.log10(PEAK**2 / error)) if error else float("inf")
 
 
+def slices_path(name: str, n_views: int, noisy: bool) -> Path:
+    """Name the file of a scan's slices."""
+    return FOLDER / f"{name.replace(' ', '-')}-{n_views}-{'noisy' if noisy else 'clean'}.npz"
+
+
+def save_slices(
+    name: str,
+    n_views: int,
+    *,
+    noisy: bool,
+    volumes: tuple[Volume, Volume],
+    target: Mask,
+    done: JointResult,
+) -> None:
+    """Keep the slice with most of the target for the picture."""
+    k = int(np.argmax(target.array.sum(axis=(1, 2))))
+    truth, best = (volume.array[k] for volume in volumes)
+    masks = {"target": target, "mask_before": done.mask_before, "mask_after": done.mask}
+    np.savez_compressed(
+        slices_path(name, n_views, noisy),
+        truth=truth,
+        before=best,
+        after=done.volume.array[k],
+        **{key: mask.array[k] for key, mask in masks.items()},
+    )
+
+
+def scans(data: Path | None) -> list[Scan]:
+    """List the scans so that a run that is cut short has some of every kind."""
+    kinds = list(product(VIEWS, (True, False)))
+    # In every turn another one of the six kinds for each target, the real ones before all others.
+    return [
+        (name, *kinds[(place + turn) % len(kinds)])
+        for targets in (REAL if data is not None else {}, GENERATED, TUNED_ON)
+        for turn in range(len(kinds))
+        for place, name in enumerate(targets)
+    ]
+
+
+def kept_rows() -> list[Row]:
+    """Read the rows that are finished."""
+    lines = KEPT.read_text(encoding="utf-8").splitlines() if KEPT.exists() else []
+    return [Row(**json.loads(line)) for line in lines]
+
+
 def all_rows(data: Path | None, *, keep: bool) -> Iterator[Row]:
     """Measure what is not kept from before; every row is kept at once."""
-    KEPT.parent.mkdir(exist_ok=True)
+    FOLDER.mkdir(parents=True, exist_ok=True)
     if not keep:
         KEPT.unlink(missing_ok=True)
-    lines = KEPT.read_text().splitlines() if KEPT.exists() else []
-    known = [Row(**json.loads(line)) for line in lines]
+    known = kept_rows()
     yield from known
     done = {(row.target, row.n_views, row.noisy) for row in known}
-    for name, n_views, noisy in product(TARGETS, VIEWS, (True, False)):
-        if (name, n_views, noisy) in done or (name in REAL and data is None):
-            continue
-        row = measure(data, name, n_views, noisy=noisy)
-        with KEPT.open("a") as stream:
-            stream.write(json.dumps(asdict(row)) + "\n")
-        print(row, flush=True)
-        yield row
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(N_PROCESSES, mp_context=context) as pool:
+        futures = [
+            pool.submit(measure, data, name, n_views, noisy=noisy)
+            for name, n_views, noisy in scans(data)
+            if (name, n_views, noisy) not in done
+        ]
+        for future in futures:
+            future.add_done_callback(_keep)
+        for future in futures:
+            yield future.result()
 
 
-def table(rows: list[Row]) -> Table:
-    """Give the figures of each scan, their means and the changes."""
-    columns = [Column("target"), Column("views"), Column("photons")]
-    for kind, digits in (("band PSNR [dB]", 1), ("Dice [%]", 1), ("HD95 [mm]", 1), ("ASD [mm]", 1)):
-        columns += [Column(f"{kind}, {stage}", digits) for stage in ("standard", "best", "joint")]
-    columns += [Column("Dice on the truth", 1), Column("returned"), Column("CPU s", 0)]
+def _keep(future: Future[Row]) -> None:
+    """Append a finished row to the file."""
+    if future.cancelled() or future.exception() is not None:
+        return
+    row = future.result()
+    with KEPT.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(asdict(row)) + "\n")
+    print(row.target, row.n_views, row.noisy, row.changes(), flush=True)
 
-    def cells(group: list[Row]) -> list[Cell]:
-        values: list[Cell] = []
-        for key in ("band", "dice", "hd95", "asd"):
-            for stage in ("standard", "best", "joint"):
-                values.append(float(np.nanmean([getattr(row, stage)[key] for row in group])))
-        return [*values, float(np.mean([row.full["dice"] for row in group]))]
 
-    lines: list[tuple[Cell, ...]] = []
-    for row in sorted(rows, key=lambda r: (r.target, r.n_views, r.noisy)):
-        returned = "joint" if row.is_joint else "un-joined"
-        photons = "1e4" if row.noisy else "all"
-        lines.append((row.target, str(row.n_views), photons, *cells([row]), returned, row.cpu_s))
-    for n_views, noisy in product((*VIEWS, None), (True, False)):
-        group = [r for r in rows if n_views in (None, r.n_views) and r.noisy == noisy]
-        if group:
-            views = "all" if n_views is None else str(n_views)
-            joint = f"joint in {sum(r.is_joint for r in group)} of {len(group)}"
-            seconds = float(np.mean([r.cpu_s for r in group]))
-            photons = "1e4" if noisy else "all"
-            lines.append(("mean", views, photons, *cells(group), joint, seconds))
-    return Table(tuple(columns), tuple(lines))
+def not_run(rows: list[Row], data: Path | None) -> str:
+    """List the scans that are missing."""
+    done = {(row.target, row.n_views, row.noisy) for row in rows}
+    left = [scan for scan in scans(data) if scan not in done]
+    names = "; ".join(f"{n}, {v} views, {'1e4 photons' if x else 'clean'}" for n, v, x in left)
+    return f"Not run: {names}." if left else "All scans of the set were run."
+
+
+def write(rows: list[Row], text: str) -> None:
+    """Write tables, all scans and the picture of the best and the worst."""
+    from run import machine
+
+    docs = ROOT / "docs"
+    path = docs / "joint.md"
+    head, rest = path.read_text(encoding="utf-8").split(BEGIN)
+    tail = rest.split(END)[1]
+    path.write_text(f"{head}{BEGIN}{machine()}\n\n{text}\n{END}{tail}", encoding="utf-8")
+    (docs / "joint.csv").write_text(case_table(rows).to_csv(), encoding="utf-8")
+    drawn = [row for row in rows if row.target not in NOT_DRAWN]
+    drawn.sort(key=lambda row: row.changes()["band"])
+    shown = {
+        f"{kind}: {row.target}, {row.n_views} views, {'1e4 photons' if row.noisy else 'clean'}": (
+            row,
+            dict(np.load(slices_path(row.target, row.n_views, row.noisy))),
+        )
+        for kind, row in (("most gained", drawn[-1]), ("least gained", drawn[0]))
+    }
+    save_picture(shown, docs / "pictures" / "joint.png")
 
 
 def main() -> None:
     """Measure and print, and write if asked to."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--write", action="store_true", help="write docs/joint.md")
     parser.add_argument("--continue", dest="keep", action="store_true", help="keep finished rows")
+    parser.add_argument("--kept", action="store_true", help="measure nothing more")
     options = parser.parse_args()
-    text = table(list(all_rows(data_folder(), keep=options.keep))).to_markdown()
+    # Read by the processes to come, which must not compete for the cores.
+    for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
+        os.environ[name] = "1"
+    data = data_folder()
+    rows = kept_rows() if options.kept else list(all_rows(data, keep=options.keep))
+    text = f"{mean_table(rows).to_markdown()}\n{not_run(rows, data)}\n"
     print(text)
     if options.write:
-        from run import machine
-
-        path = ROOT / "docs" / "joint.md"
-        head, rest = path.read_text().split(BEGIN)
-        tail = rest.split(END)[1]
-        path.write_text(f"{head}{BEGIN}{machine()}\n\n{text}\n{END}{tail}")
+        write(rows, text)
 
 
 if __name__ == "__main__":

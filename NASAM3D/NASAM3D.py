@@ -33,7 +33,9 @@ class NASAM3D(ScriptedLoadableModule):
         parent.contributors, parent.acknowledgementText = ["NASAM3D contributors"], ""
         parent.helpText = _(
             "Reconstructs a volume from sparse X-ray projections and segments the structure that "
-            "you click on. For research, not for clinical use."
+            "you click on. For research, not for clinical use.\n\nKeys: T places points and "
+            "changes between inside and outside, E begins the next segment, Ctrl+Z and Ctrl+Y undo "
+            "and redo."
         )
         parent.icon = qt.QIcon(resourceFile("Icons/NASAM3D.png"))
         slicer.app.connect("startupCompleted()", registerSampleData)

@@ -114,6 +114,16 @@ class User:
             self.parameters.segmentation, self.parameters.segmentId, self.parameters.inputVolume
         )
 
+    def reopen(self, path: Path) -> None:
+        """Save the scene, close it, and open it again."""
+        import slicer
+
+        assert slicer.util.saveScene(str(path))
+        slicer.mrmlScene.Clear(0)
+        slicer.util.loadScene(str(path))
+        self.widget.initializeParameterNode()
+        self.rest()
+
     def click_red(self, dx: int = 0, dy: int = 0) -> None:
         """Click with the mouse near the middle of the red slice view."""
         import qt
@@ -169,6 +179,19 @@ def add_volume(array: np.ndarray, ijk_to_ras: np.ndarray, name: str = "CT") -> A
     import slicer
 
     return slicer.util.addVolumeFromArray(array.astype(np.float32), ijkToRAS=ijk_to_ras, name=name)
+
+
+def turned(volume: Any) -> np.ndarray:
+    """Put a volume under a transform that turns and shifts it; give the matrix to world."""
+    import slicer
+
+    turn, to_world = np.radians(70.0), np.eye(4)
+    to_world[:2, :2] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
+    to_world[:3, 3] = (100.0, -30.0, 7.0)
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(to_world))
+    volume.SetAndObserveTransformNodeID(transform.GetID())
+    return to_world
 
 
 def centroid_ras(mask: np.ndarray, ijk_to_ras: np.ndarray) -> np.ndarray:

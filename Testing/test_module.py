@@ -30,6 +30,8 @@ def test_the_module_says_what_it_is(user: User, slicer_app: Any) -> None:
     assert tuple(module.categories) == ("Segmentation",)
     assert not module.icon.isNull()
     assert "not for clinical use" in module.helpText
+    keys = user.widget.segmentation.keys()
+    assert [key for key in keys if key not in module.helpText] == [], "Slicer's help lists them"
 
 
 def test_opening_the_module_starts_no_process_and_adds_no_data(

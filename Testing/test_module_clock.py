@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +15,7 @@ from module_user import MODULE, User, add_volume
 
 pytestmark = pytest.mark.slicer
 
-LONGEST_S = 0.05
+LONGEST_S, CLICK_S = 0.05, 1.5
 LESION_IJK = np.array([70, 60, 64])
 
 
@@ -59,6 +61,25 @@ def clicker(load_module: Callable[[Path], Any]) -> User:
     volume = add_volume(body, np.diag([2.0, 2.0, 2.0, 1.0]), "Body")
     user.parameters.inputVolume = volume
     return user
+
+
+def worker_cpu_s(user: User) -> float:
+    """Processor time that the background process has taken."""
+    fields = Path(f"/proc/{user.client.process_id}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_a_mask_comes_within_a_second_and_a_half_of_work(clicker: User) -> None:
+    clicker.ui.positiveButton.click()
+    clicker.rest()
+    took_s = []
+    for offset in ([0, 0, 0], [6, 0, 0], [0, 6, 0], [-30, 0, 0]):
+        begin_s = worker_cpu_s(clicker)
+        clicker.place(2.0 * (LESION_IJK + offset))
+        took_s.append(worker_cpu_s(clicker) - begin_s)
+    assert clicker.mask().any()
+    assert max(took_s) < CLICK_S, took_s
 
 
 def test_clicks_do_not_hold_slicer_up(clicker: User) -> None:

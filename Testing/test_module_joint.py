@@ -250,22 +250,13 @@ def test_whoever_has_gone_on_is_not_taken_away_from_it(ready: User) -> None:
 
 
 def test_a_saved_scene_can_still_be_refined_and_taken_back(ready: User, tmp_path: Path) -> None:
-    import slicer
 
     before = ready.mask()
-    assert slicer.util.saveScene(str(tmp_path / "first.mrb"))
-    slicer.mrmlScene.Clear(0)
-    slicer.util.loadScene(str(tmp_path / "first.mrb"))
-    ready.widget.initializeParameterNode()
-    ready.rest()
+    ready.reopen(tmp_path / "first.mrb")
     refine(ready)
     after = ready.mask()
     assert after.sum() > before.sum()
-    assert slicer.util.saveScene(str(tmp_path / "second.mrb"))
-    slicer.mrmlScene.Clear(0)
-    slicer.util.loadScene(str(tmp_path / "second.mrb"))
-    ready.widget.initializeParameterNode()
-    ready.rest()
+    ready.reopen(tmp_path / "second.mrb")
     np.testing.assert_array_equal(ready.mask(), after)
     ready.ui.undoButton.click()
     ready.rest()

@@ -324,18 +324,13 @@ def test_packages_that_cannot_be_fetched_come_with_advice(
 
 
 def test_a_saved_scene_brings_the_session_back(user: User, scan_file: Path, tmp_path: Path) -> None:
-    import slicer
 
     user.choose(scan_file)
     user.reconstruct()
     user.place(BALL_CENTRE_RAS)
     user.place(beside(6.0, 0, 0), positive=False)
     before = user.mask()
-    assert slicer.util.saveScene(str(tmp_path / "session.mrb"))
-    slicer.mrmlScene.Clear(0)
-    slicer.util.loadScene(str(tmp_path / "session.mrb"))
-    user.widget.initializeParameterNode()
-    user.rest()
+    user.reopen(tmp_path / "session.mrb")
     np.testing.assert_array_equal(user.mask(), before)
     user.place(beside(-14.0, 0, 0))
     assert user.mask().sum() > before.sum()

@@ -17,6 +17,7 @@ from module_user import (
     beside,
     centroid_ras,
     nodes,
+    turned,
 )
 
 pytestmark = pytest.mark.slicer
@@ -87,14 +88,7 @@ def test_points_land_where_they_were_placed_in_any_volume(
 
     affine = oblique_affine()
     volume = add_volume(np.zeros((24, 40, 50)), affine)
-    to_world = np.eye(4)
-    if under_transform:
-        turn = np.radians(70.0)
-        to_world[:2, :2] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
-        to_world[:3, 3] = (100.0, -30.0, 7.0)
-        transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
-        transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(to_world))
-        volume.SetAndObserveTransformNodeID(transform.GetID())
+    to_world = turned(volume) if under_transform else np.eye(4)
     user.widget.initializeParameterNode()
     user.parameters.inputVolume = volume
     world = (to_world @ affine @ [24.0, 21.0, 11.0, 1.0])[:3]

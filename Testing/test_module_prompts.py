@@ -269,7 +269,6 @@ def test_two_clicks_in_a_slice_draw_a_box(ready: User, slicer_app: Any) -> None:
 
 
 def test_a_saved_scene_keeps_segments_boxes_and_choices(ready: User, tmp_path: Path) -> None:
-    import slicer
 
     ready.place(BALL_CENTRE_RAS)
     first_id, first = ready.parameters.segmentId, ready.mask()
@@ -278,11 +277,7 @@ def test_a_saved_scene_keeps_segments_boxes_and_choices(ready: User, tmp_path: P
     second_id, second = ready.parameters.segmentId, ready.mask()
     ready.ui.strengthSlider.value = 2.0
     ready.rest()
-    assert slicer.util.saveScene(str(tmp_path / "session.mrb"))
-    slicer.mrmlScene.Clear(0)
-    slicer.util.loadScene(str(tmp_path / "session.mrb"))
-    ready.widget.initializeParameterNode()
-    ready.rest()
+    ready.reopen(tmp_path / "session.mrb")
     assert ready.parameters.segmentId == second_id
     assert ready.ui.strengthSlider.value == 2.0
     assert ready.ui.resultLabel.text.startswith("Segment 2: ")

@@ -93,16 +93,11 @@ def test_clicks_after_an_edit_go_on_from_it(ready: User) -> None:
 
 
 def test_what_is_corrected_survives_a_saved_scene(ready: User, tmp_path: Path) -> None:
-    import slicer
 
     draw_by_hand(ready, slab())
     ready.place(BALL_CENTRE_RAS)
     corrected = ready.mask()
-    assert slicer.util.saveScene(str(tmp_path / "session.mrb"))
-    slicer.mrmlScene.Clear(0)
-    slicer.util.loadScene(str(tmp_path / "session.mrb"))
-    ready.widget.initializeParameterNode()
-    ready.rest()
+    ready.reopen(tmp_path / "session.mrb")
     np.testing.assert_array_equal(ready.mask(), corrected)
     ready.ui.undoButton.click()
     ready.rest()

@@ -15,6 +15,7 @@ from module_user import (
     beside,
     centroid_ras,
     nodes,
+    turned,
 )
 from test_module_points import oblique_affine
 
@@ -69,14 +70,7 @@ def test_a_click_lands_where_it_is_seen_in_an_oblique_volume(
 
     affine = oblique_affine()
     volume = add_volume(np.zeros((24, 40, 50)), affine)
-    to_world = np.eye(4)
-    if under_transform:
-        turn = np.radians(70.0)
-        to_world[:2, :2] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
-        to_world[:3, 3] = (100.0, -30.0, 7.0)
-        transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
-        transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(to_world))
-        volume.SetAndObserveTransformNodeID(transform.GetID())
+    to_world = turned(volume) if under_transform else np.eye(4)
     user.widget.initializeParameterNode()
     user.parameters.inputVolume = volume
     slicer.util.setSliceViewerLayers(background=volume, fit=True)
@@ -114,11 +108,7 @@ def test_a_session_is_saved_closed_opened_and_continued(ready: User, tmp_path: P
     click(ready, BALL_CENTRE_RAS)
     click(ready, beside(0, 10.0, 0), positive=False)
     before = ready.mask()
-    assert slicer.util.saveScene(str(tmp_path / "session.mrb"))
-    slicer.mrmlScene.Clear(0)
-    slicer.util.loadScene(str(tmp_path / "session.mrb"))
-    ready.widget.initializeParameterNode()
-    ready.rest()
+    ready.reopen(tmp_path / "session.mrb")
     slicer.util.setSliceViewerLayers(background=ready.parameters.inputVolume, fit=True)
     np.testing.assert_array_equal(ready.mask(), before)
     click(ready, beside(-16.0, 0, 0), "Green")

@@ -12,8 +12,8 @@ class PointHistory:
 
     def __init__(self, points) -> None:
         placed = stateOf(points)
-        self._states = [placed[:n] for n in range(len(placed) + 1)]
-        self._now = len(placed)
+        self._states = [(), *(placed[:n] for n in ends(placed, 0))]
+        self._now = len(self._states) - 1
 
     @property
     def canUndo(self) -> bool:
@@ -33,9 +33,9 @@ class PointHistory:
         state, before = stateOf(points), self._states[self._now]
         if state == before:
             return False
-        # Points that came together are still taken back one by one.
+        # Points that came together are still taken back one by one, and strokes as a whole.
         isLonger = state[: len(before)] == before
-        steps = range(len(before) + 1, len(state) + 1) if isLonger else (len(state),)
+        steps = ends(state, len(before)) if isLonger else (len(state),)
         self._states[self._now + 1 :] = [state[:n] for n in steps]
         self._now = len(self._states) - 1
         return True
@@ -61,11 +61,25 @@ class PointHistory:
 
 
 def stateOf(points) -> tuple:
-    """Give position and kind of every placed point."""
+    """Give position, kind and stroke of every placed point."""
     return tuple(
-        (tuple(points.GetNthControlPointPosition(n)), pointsOf.isPositive(points, n))
+        (
+            tuple(points.GetNthControlPointPosition(n)),
+            pointsOf.isPositive(points, n),
+            pointsOf.strokeOf(points, n),
+        )
         for n in pointsOf.placedIndices(points)
     )
+
+
+def ends(state: tuple, begin: int) -> list:
+    """List where the clicks and strokes of a state end, from an index on."""
+    strokes = [stroke for *_, stroke in state]
+    return [
+        n
+        for n in range(begin + 1, len(state) + 1)
+        if n == len(state) or not strokes[n] or strokes[n] != strokes[n - 1]
+    ]
 
 
 def setState(points, state: tuple) -> None:
@@ -73,10 +87,10 @@ def setState(points, state: tuple) -> None:
     indices = pointsOf.placedIndices(points)
     for index in reversed(indices[len(state) :]):
         points.RemoveNthControlPoint(index)
-    for order, (position, positive) in enumerate(state):
+    for order, (position, positive, stroke) in enumerate(state):
         if order < len(indices):
             index = indices[order]
             points.SetNthControlPointPosition(index, *position)
         else:
             index = points.AddControlPoint(*position)
-        pointsOf.markPoint(points, index, positive)
+        pointsOf.markPoint(points, index, positive, stroke)

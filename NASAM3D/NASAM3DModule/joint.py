@@ -121,7 +121,8 @@ def goTo(parameters, points) -> None:
         if each and segmentOfPoints(each):
             node = each.GetNodeReference(pointsOf.SEGMENTATION_REFERENCE)
             segmentId = each.GetAttribute(pointsOf.SEGMENT_ATTRIBUTE)
-            node.GetDisplayNode().SetSegmentVisibility(segmentId, isShown)
+            if node.GetDisplayNode():
+                node.GetDisplayNode().SetSegmentVisibility(segmentId, isShown)
     slicer.util.setSliceViewerLayers(background=parameters.inputVolume)
 
 

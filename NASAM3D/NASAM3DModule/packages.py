@@ -48,7 +48,7 @@ def ensurePackages(needsTorch: bool = False, also=()) -> None:
     try:
         if missing:
             slicer.util.pip_install(missing)
-    except (OSError, subprocess.SubprocessError) as error:
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
         raise RuntimeError(adviceText(missing, error)) from error
     if wantsTorch:
         installTorch()
@@ -62,7 +62,7 @@ def installTorch() -> None:
         raise RuntimeError(_("Install the extension PyTorch and restart Slicer.")) from error
     try:
         PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=False)
-    except (OSError, subprocess.SubprocessError) as error:
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
         raise RuntimeError(adviceText(["torch"], error)) from error
 
 

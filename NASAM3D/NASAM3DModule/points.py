@@ -11,7 +11,7 @@ from NASAM3DModule.box import boxOf, cornersOf, isDrawn, removeBox
 VOLUME_REFERENCE = "NASAM3D.Volume"
 NEXT_ATTRIBUTE = "NASAM3D.Next"
 SEGMENTATION_REFERENCE, SEGMENT_ATTRIBUTE = "NASAM3D.Segmentation", "NASAM3D.SegmentId"
-POSITIVE, NEGATIVE = "positive", "negative"
+POSITIVE, NEGATIVE, STROKE = "positive", "negative", " stroke "
 POSITIVE_COLOR, NEGATIVE_COLOR = (0.2, 0.8, 0.3), (0.95, 0.25, 0.2)
 MARK_COLOR = (0.3, 0.75, 1.0)
 
@@ -63,7 +63,7 @@ def showOnly(points) -> None:
 def startPlacing(points, positive: bool) -> None:
     """Let clicks in the views place points."""
     markNewPoints(points)  # What was clicked before was meant as it was then.
-    points.SetAttribute(NEXT_ATTRIBUTE, POSITIVE if positive else NEGATIVE)
+    setNext(points, positive)
     # The point that follows the mouse shows already what it will become.
     points.GetDisplayNode().SetActiveColor(*(POSITIVE_COLOR if positive else NEGATIVE_COLOR))
     points.SetControlPointLabelFormat(signOf(positive))
@@ -92,7 +92,27 @@ def placedIndices(points) -> list[int]:
 
 def isPositive(points, index: int) -> bool:
     """Tell whether a point says inside."""
-    return points.GetNthControlPointDescription(index) != NEGATIVE
+    return not points.GetNthControlPointDescription(index).startswith(NEGATIVE)
+
+
+def strokeOf(points, index: int) -> int:
+    """Give the number of the stroke that a point belongs to; 0 if it is one of its own."""
+    number = points.GetNthControlPointDescription(index).partition(STROKE)[2]
+    return int(number) if number else 0
+
+
+def addPoint(points, position) -> None:
+    """Add a point of the kind that is chosen."""
+    markPoint(points, points.AddControlPoint(*position), isNextPositive(points))
+
+
+def addStroke(points, vertices) -> None:
+    """Add the points of one stroke, of the kind that is chosen."""
+    number = 1 + max((strokeOf(points, n) for n in placedIndices(points)), default=0)
+    positive = isNextPositive(points)
+    for vertex in vertices:
+        index = points.AddControlPoint(*vertex)
+        markPoint(points, index, positive, number)
 
 
 def signOf(positive: bool) -> str:
@@ -105,6 +125,11 @@ def isNextPositive(points) -> bool:
     return points is None or points.GetAttribute(NEXT_ATTRIBUTE) != NEGATIVE
 
 
+def setNext(points, positive: bool) -> None:
+    """Choose what the next point or stroke will say."""
+    points.SetAttribute(NEXT_ATTRIBUTE, POSITIVE if positive else NEGATIVE)
+
+
 def markNewPoints(points) -> None:
     """Write on points without a mark what they were placed as."""
     new = [n for n in placedIndices(points) if not points.GetNthControlPointDescription(n)]
@@ -113,10 +138,13 @@ def markNewPoints(points) -> None:
         slicer.modules.markups.logic().JumpSlicesToNthPointInMarkup(points.GetID(), index)
 
 
-def markPoint(points, index: int, positive: bool) -> None:
+def markPoint(points, index: int, positive: bool, stroke: int = 0) -> None:
     """Write on a point what it is, in words and in its looks."""
-    points.SetNthControlPointDescription(index, POSITIVE if positive else NEGATIVE)
-    points.SetNthControlPointLabel(index, signOf(positive))
+    description = POSITIVE if positive else NEGATIVE
+    if stroke:
+        description += f"{STROKE}{stroke}"
+    points.SetNthControlPointDescription(index, description)
+    points.SetNthControlPointLabel(index, "" if stroke else signOf(positive))
     points.SetNthControlPointSelected(index, positive)
 
 
@@ -128,10 +156,25 @@ def promptsOf(points, volumeNode) -> Prompts:
     )
     box = boxOf(points)
     prompts = Prompts(box_ras=cornersOf(box, toVolume) if isDrawn(box) else None)
-    for index in placedIndices(points):
-        world = [0.0, 0.0, 0.0]
-        points.GetNthControlPointPositionWorld(index, world)
-        prompts = prompts.with_point(
-            toVolume.TransformPoint(world), positive=isPositive(points, index)
-        )
+    for indices in partsOf(points):
+        places = []
+        for index in indices:
+            world = [0.0, 0.0, 0.0]
+            points.GetNthControlPointPositionWorld(index, world)
+            places.append(toVolume.TransformPoint(world))
+        add = prompts.with_scribble if len(places) > 1 else prompts.with_point
+        prompts = add(places if len(places) > 1 else places[0], positive=isPositive(points, index))
     return prompts
+
+
+def partsOf(points) -> list:
+    """List the points of each click and each stroke, in order."""
+    parts, last = [], None
+    for index in placedIndices(points):
+        key = (strokeOf(points, index), isPositive(points, index))
+        if key[0] and key == last:
+            parts[-1].append(index)
+        else:
+            parts.append([index])
+        last = key
+    return parts

@@ -15,6 +15,7 @@ from NASAM3DModule.packages import ensurePackages
 from NASAM3DModule.parameters import needsTorch
 from NASAM3DModule.segments import isLocked, segmentOf
 from NASAM3DModule.segments_list import SegmentsList
+from NASAM3DModule.strokes import StrokeDrawing
 
 
 class SegmentSection:
@@ -27,12 +28,14 @@ class SegmentSection:
         self._box = self._sentAhead = None
         self.segments, self.engines = SegmentsList(widget), EngineChoice(widget)
         self.attention, self.joint = AttentionOverlay(widget), JointControl(widget)
+        self.strokes = StrokeDrawing()
         self.ui.densityCheckBox.connect("toggled(bool)", self.onPointsEvent)
         self.ui.strengthSlider.connect("valueChanged(double)", self.onPointsEvent)
         self.ui.engineComboBox.connect("currentIndexChanged(int)", self.onEngine)
         for button, onClicked in (
             (self.ui.positiveButton, lambda on: self.onPlace(True, on)),
             (self.ui.negativeButton, lambda on: self.onPlace(False, on)),
+            (self.ui.strokeButton, self.onStroke),
             (self.ui.boxButton, self.onBox),
             (self.ui.removeBoxButton, self.onRemoveBox),
             (self.ui.undoButton, self.onUndo),
@@ -62,12 +65,18 @@ class SegmentSection:
         self._sendAhead(parameters.inputVolume if hasVolume else None)
         isOpen = hasVolume and not self.joint.job and not isLocked(segmentOf(parameters))
         placing = isOpen and pointsOf.isPlacing(self._points)
+        box = boxOf(self._points)
+        isBoxing = isOpen and bool(box) and pointsOf.isPlacing(box)
+        if self.strokes.isOn:
+            self.strokes.follow(None if placing or isBoxing or not isOpen else self._points)
+        self.ui.strokeButton.enabled = isOpen
+        self.ui.strokeButton.checked = self.strokes.isOn
         for button, positive in ((self.ui.positiveButton, True), (self.ui.negativeButton, False)):
             button.enabled = isOpen
-            button.checked = placing and pointsOf.isNextPositive(self._points) == positive
-        box = boxOf(self._points)
+            isChosen = pointsOf.isNextPositive(self._points) == positive
+            button.checked = (placing or self.strokes.isOn) and isChosen
         self.ui.boxButton.enabled = isOpen
-        self.ui.boxButton.checked = isOpen and bool(box) and pointsOf.isPlacing(box)
+        self.ui.boxButton.checked = isBoxing
         self.ui.removeBoxButton.enabled = isOpen and bool(box)
         self.ui.strengthSlider.enabled = self.ui.attentionCheckBox.enabled = bool(
             parameters and parameters.densityGuidance
@@ -102,14 +111,29 @@ class SegmentSection:
         return self._histories.get(self._points.GetID()) if self._points else None
 
     def onPlace(self, positive: bool, start: bool) -> None:
-        """Let clicks in the views place points, or stop that."""
-        if start:
+        """Let clicks in the views place points, or stop that; strokes only change their kind."""
+        if self.strokes.isOn:
+            pointsOf.setNext(self._points, positive)
+        elif start:
             with slicer.util.tryWithErrorDisplay(_("Points cannot be placed.")):
                 ensurePackages(needsTorch(self.widget.parameters.engine))
                 self.widget.logic.startPlacing(self.widget.parameters, positive)
             self.widget.startPolling()
         else:
             pointsOf.stopPlacing()
+        self.widget.updateGui()
+
+    def onStroke(self, start: bool) -> None:
+        """Let the mouse draw strokes in the slice views, or stop that."""
+        pointsOf.stopPlacing()
+        self.strokes.stop()
+        if start:
+            with slicer.util.tryWithErrorDisplay(_("Strokes cannot be drawn.")):
+                ensurePackages(needsTorch(self.widget.parameters.engine))
+                self.widget.logic.ensurePoints(self.widget.parameters)
+                self.strokes.follow(self.widget.parameters.points)
+                self.widget.logic.sendAhead(self.widget.parameters.inputVolume)
+            self.widget.startPolling()
         self.widget.updateGui()
 
     def onBox(self, start: bool) -> None:
@@ -137,7 +161,7 @@ class SegmentSection:
     def onToggle(self) -> None:
         """Place points of the other kind; begin with those inside."""
         if self.ui.positiveButton.enabled:
-            isPlacing = pointsOf.isPlacing(self._points)
+            isPlacing = self.strokes.isOn or pointsOf.isPlacing(self._points)
             self.onPlace(not (isPlacing and pointsOf.isNextPositive(self._points)), True)
 
     def onUndo(self) -> None:

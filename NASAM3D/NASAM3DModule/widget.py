@@ -69,6 +69,7 @@ class NASAM3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.shortcuts.remove()
             self.setParameterNode(None)
             self.removePreviews()
+            self.segmentation.strokes.stop()
             self.logic.close()
         self.removeObservers()
 

@@ -20,21 +20,21 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "Testing" / "host")]
 
-TIMEOUT_S = 120.0
+TIMEOUT_S, JOINT_TIMEOUT_S = 120.0, 1200.0
 PANEL_WIDTH, PANEL_HEIGHT = 420, 720
 VIEWS_SIZE = (720, 720)
 NOT_LESION_MM, BLADDER_MM = (-6.0, 18.0, 6.0), (-25.0, 85.0, 0.0)
 """From the lesion of the sample to the wall that is not of it, and to the bladder before it."""
 
 
-def wait(condition: Callable[[], object]) -> None:
+def wait(condition: Callable[[], object], timeout_s: float = TIMEOUT_S) -> None:
     """Let Qt run until a condition holds."""
     from slicerhost.interaction import process_events
 
-    end = time.monotonic() + TIMEOUT_S
+    end = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > end:
-            raise TimeoutError(f"nothing happened within {TIMEOUT_S:.0f} s")
+            raise TimeoutError(f"nothing happened within {timeout_s:.0f} s")
         process_events(0.05)
 
 
@@ -134,6 +134,8 @@ def take(output: Path, pictures: Path) -> None:
     user.click(False, lesion + NOT_LESION_MM)
     user.photograph("module-4-correct.png")
     user.ui.attentionCheckBox.checked = False
+    refine_jointly(user, lesion)
+    user.collapse("segment", "result")
     user.ui.newSegmentButton.click()
     user.click(True, lesion + BLADDER_MM)
     slicer.modules.markups.logic().JumpSlicesToLocation(*lesion, True)
@@ -142,6 +144,24 @@ def take(output: Path, pictures: Path) -> None:
     user.folder = output
     user.photograph("NASAM3D.png")
     user.widget.logic.client.close()
+
+
+def refine_jointly(user: Photographer, lesion: Any) -> None:
+    """Refine volume and segment together, photograph what came, and take it back."""
+    import slicer
+
+    user.ui.negativeButton.click()
+    user.ui.jointButton.click()
+    joint = user.widget.segmentation.joint
+    wait(lambda: joint.job is None, JOINT_TIMEOUT_S)
+    user.rest()
+    user.collapse("segment")
+    slicer.modules.markups.logic().JumpSlicesToLocation(*lesion, True)
+    user.photograph("module-5-joint.png")
+    print(f"The panel said: {user.ui.statusLabel.text}")
+    if user.widget.parameters.inputVolume.GetName().endswith("joint"):
+        user.ui.undoButton.click()
+    user.rest()
 
 
 def main() -> None:

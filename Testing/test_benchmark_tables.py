@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import html.parser
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,6 +41,7 @@ from NASAM3DLib.benchmark.tables_document import main_method, make_document
 from NASAM3DLib.benchmark.tables_run import comparator_files, looks_of, with_asd
 from NASAM3DLib.cli.app import app
 from NASAM3DLib.cli.benchmark_tables import numbers_of, recipes_of
+from NASAM3DLib.evaluate.clicks import click_session
 from NASAM3DLib.evaluate.metrics import dice, iou
 from NASAM3DLib.evaluate.surfaces import asd_mm
 from NASAM3DLib.evaluate.tables import Table
@@ -169,7 +171,6 @@ def test_surface_distances_are_measured_where_they_are_asked_for(run, folder: Pa
     case = sources_of(folder)[0].load(3.0)
     method = all_methods(settings.method_files)["dense"].make()
     method.set_volume(case.volume)
-    from NASAM3DLib.evaluate.clicks import click_session
 
     truth = case.targets[0].mask
     session = click_session(method, case.volume, target=truth, n_clicks=1)
@@ -397,3 +398,27 @@ def test_options_that_cannot_be_meant_are_refused(folder: Path):
         result = invoke("--data", str(folder), *words)
         assert result.exit_code == 2
         assert message in " ".join(result.output.replace("│", " ").split())
+
+
+def test_the_method_in_the_documentation_runs(folder: Path, tmp_path: Path):
+    text = (Path(__file__).parents[1] / "docs" / "comparators.md").read_text("utf-8")
+    file = tmp_path / "band.py"
+    file.write_text(text.split("```python\n")[1].split("```")[0], "utf-8")
+    method = all_methods((file,))["band"]
+    case = sources_of(folder)[0].load(3.0)
+
+    session = click_session(method.make(), case.volume, target=case.targets[0].mask, n_clicks=2)
+    assert session.records[-1].dice > 0.8
+    assert session.masks[-1].disagreements(session.prompts) == []
+
+
+def test_the_layout_in_the_documentation_is_read(folder: Path, tmp_path: Path):
+
+    text = (Path(__file__).parents[1] / "docs" / "comparators.md").read_text("utf-8")
+    entry = json.loads(text.split("```json\n")[1].split("```")[0])
+    (tmp_path / "1").mkdir()
+    for name in ("ct.nii.gz", "seg.nii.gz"):
+        (tmp_path / "1" / name).write_bytes(b"")
+    (tmp_path / "benchmark.json").write_text(json.dumps(entry), "utf-8")
+    (case,) = find_cases(tmp_path)
+    assert (case.name, case.data_set, case.targets[0].labels) == ("patient 1", "my hospital", (2,))

@@ -196,9 +196,11 @@ def _attention(asked: Asked) -> FloatArray:
     return asked.fronts.attention(asked.clicks.positive_kji, asked.clicks.negative_kji)
 
 
-GUIDING = ("relative_density", "positive_likelihood", "negative_likelihood")
-GUIDING_PATHS = ("positive_attention", "negative_attention", "walk_probability", "attention_logit")
-"""Channels of the network that density guidance fills: by densities, and along paths."""
+LIKELIHOODS = ("relative_density", "positive_likelihood", "negative_likelihood")
+PATHS = ("positive_attention", "negative_attention")
+AT_LOGITS = ("walk", "attention_logit")
+"""Channels of the network that density guidance fills: by densities, along paths, and those that
+are added to its logits."""
 
 
 def without_channels(segmenter: Segmenter, names: tuple[str, ...]) -> Segmenter:

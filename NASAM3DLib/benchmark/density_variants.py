@@ -11,8 +11,9 @@ from collections.abc import Callable
 from functools import partial
 
 from NASAM3DLib.benchmark.density_parts import (
-    GUIDING,
-    GUIDING_PATHS,
+    AT_LOGITS,
+    LIKELIHOODS,
+    PATHS,
     VariantWalker,
     WalkerVariant,
     WithoutUncertainty,
@@ -55,16 +56,18 @@ def _walker_identity() -> str:
     return f"{library_version()}, code {code_digest('segment')}"
 
 
-def _same_as(engine: str, name: str, note: str, make: Callable[[], Segmenter]) -> Method:
+def _same_as(
+    engines: tuple[str, ...], name: str, note: str, make: Callable[[], Segmenter]
+) -> Method:
     """Describe a variant of an engine that may be missing here."""
-    known = next(method for method in ours.METHODS if method.name == engine)
+    known = next(method for method in ours.METHODS if method.name in engines)
     return Method(name, "ours", note, make, known.missing, known.identity)
 
 
 def _network(name: str, note: str, **choices: object) -> Method:
     """Describe a variant of the network."""
     make = partial(_engine, "label-free", **choices)  # type: ignore[arg-type]
-    return _same_as("label-free", f"network: {name}", note, make)
+    return _same_as(("built-in", "label-free"), f"network: {name}", note, make)
 
 
 METHODS = (
@@ -109,19 +112,24 @@ METHODS = (
     _walker("strength 2", "default at twice the strength", WalkerVariant(strength=2.0)),
     _walker("strength 4", "default at four times the strength", WalkerVariant(strength=4.0)),
     _network("off", "density guidance off: its channels are empty", guided=False),
-    _network("default", "all channels, attention added to the logits"),
+    _network("default", "all channels, attention and walker added to the logits"),
     _network(
         "added to output",
-        "attention added to the logits, no other channel of the guidance",
-        emptied=(*GUIDING, *GUIDING_PATHS[:-1]),
+        "what is added to the logits, no other channel of the guidance",
+        emptied=(*LIKELIHOODS, *PATHS),
     ),
     _network(
         "channels alone",
-        "all channels of the guidance, nothing added to the logits",
-        emptied=GUIDING_PATHS[-1:],
+        "channels of likelihoods and attention, nothing added to the logits",
+        emptied=AT_LOGITS,
     ),
     _network(
-        "attenuation only", "channels of likelihoods only, without paths", emptied=GUIDING_PATHS
+        "without walker", "default without the random walker's channel", emptied=AT_LOGITS[:1]
+    ),
+    _network(
+        "attenuation only",
+        "channels of likelihoods only, without paths",
+        emptied=(*PATHS, *AT_LOGITS),
     ),
     _network(
         "default + uncertainty",
@@ -131,13 +139,13 @@ METHODS = (
     _network("strength 0.5", "half the learned weight at the logits", strength=0.5),
     _network("strength 2", "twice the learned weight at the logits", strength=2.0),
     _same_as(
-        "sam-med3d",
+        ("sam-med3d",),
         "sam-med3d: off",
         "SAM-Med3D without density guidance",
         partial(_engine, "sam-med3d", guided=False),
     ),
     _same_as(
-        "sam-med3d",
+        ("sam-med3d",),
         "sam-med3d: default",
         "SAM-Med3D, attention added to its logits",
         partial(_engine, "sam-med3d"),

@@ -150,8 +150,12 @@ def verdict(surface_error: float, *, spread: float = 0.0, error: float = 1.0) ->
         ([verdict(1.1), verdict(1.0), verdict(1.2)], 0),
         ([verdict(0.99, spread=0.03), verdict(0.98, spread=0.03)], 2),
         ([verdict(0.99, spread=0.05), verdict(0.98, spread=0.05)], 0),
-        ([verdict(0.9), verdict(0.5, error=1.02)], 1),
-        ([verdict(0.9, error=1.02)], 0),
+        ([verdict(0.9), verdict(0.8), verdict(0.5, error=1.02)], 2),
+        ([verdict(0.9), verdict(0.5, error=1.02)], 0),
+        # The first round is without guidance.
+        ([verdict(0.7), verdict(1.1), verdict(1.1)], 0),
+        ([verdict(0.7), verdict(0.8), verdict(0.9)], 2),
+        ([verdict(0.5)], 0),
     ],
 )
 def test_the_last_good_round_is_approved(later: list[Verdict], n_rounds: int) -> None:

@@ -169,11 +169,21 @@ def test_what_harms_the_surface_is_not_taken_though_the_rest_gains(
 def test_rounds_that_make_it_worse_are_not_done(
     base: Reconstruction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    referee_says(monkeypatch, 1.0, 0.9, 0.95, 0.97)
+    referee_says(monkeypatch, 1.0, 0.95, 0.9, 0.97)
     done = refine_jointly(SCAN, base, CLICKS)
     assert done.is_joint
-    assert done.report["n_rounds"] == 1
-    assert done.report["surface_errors"] == [0.9, 0.95, 0.97]
+    assert done.report["n_rounds"] == 2
+    assert done.report["surface_errors"] == [0.95, 0.9, 0.97]
+
+
+def test_what_only_the_round_without_guidance_gains_is_not_taken(
+    base: Reconstruction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clicks = replace(CLICKS, settings=JointSettings(most_rounds=1))
+    referee_says(monkeypatch, 1.0, 0.8)
+    done = refine_jointly(SCAN, base, clicks)
+    check_un_joined(done, base)
+    assert done.report["why"] == "a single round is without guidance"
 
 
 def test_a_bad_round_before_a_good_one_does_not_end_it(
@@ -249,10 +259,10 @@ def test_a_checkpoint_of_something_else_is_refused(base: Reconstruction, tmp_pat
 def test_previews_show_the_rounds(base: Reconstruction, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[Volume] = []
     options = RunOptions(on_preview=lambda volume, _: shown.append(volume))
-    referee_says(monkeypatch, 1.0, 0.9)
-    clicks = replace(CLICKS, settings=JointSettings(most_rounds=1))
+    referee_says(monkeypatch, 1.0, 0.95, 0.9)
+    clicks = replace(CLICKS, settings=JointSettings(most_rounds=2))
     done = refine_jointly(SCAN, base, clicks, options=options)
-    assert len(shown) == done.report["n_rounds"] == 1
+    assert len(shown) == done.report["n_rounds"] == 2
     np.testing.assert_array_equal(shown[-1].array, done.volume.array)
 
 

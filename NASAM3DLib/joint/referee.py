@@ -28,6 +28,14 @@ standard errors in their best round. The two that lost, 0.6 and 0.2 dB, had 0.9 
 """
 
 
+FIRST_GUIDED = 2
+"""The first round whose volume the mask has guided.
+
+The one before is total variation on its way. It gained in hardly any scan, and after it a real limb
+had lost 6 dB in the band although held-out rays near the surface were predicted better.
+"""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """How well a volume predicts views that it was not made from.
@@ -189,12 +197,16 @@ def approved_rounds(verdicts: Sequence[Verdict], tolerance: float) -> int:
     -------
     int
         The last round whose error near the surface is within the tolerance of the least, among
-        those that predict the surface better than before and all rays no worse than the tolerance
-        allows. 0 if there is none.
+        guided ones that predict the surface better than before and all rays no worse than the
+        tolerance allows. 0 if there is none.
     """
     before, *later = verdicts
     allowed = before.error * (1 + tolerance)
-    good = [n for n, v in enumerate(later, 1) if v.is_better and v.error <= allowed]
+    good = [
+        n
+        for n, verdict in enumerate(later, 1)
+        if n >= FIRST_GUIDED and verdict.is_better and verdict.error <= allowed
+    ]
     if not good:
         return 0
     least = min(later[n - 1].surface_error for n in good)

@@ -348,7 +348,9 @@ def _judgement(verdicts: Sequence[Verdict]) -> dict[str, Any]:
 
 def _objection(verdicts: Sequence[Verdict]) -> str:
     """Say why no round was approved."""
-    before, *later = verdicts
+    before, _, *later = verdicts
+    if not later:
+        return "a single round is without guidance"
     best = max(later, key=lambda verdict: verdict.gain - SURE * verdict.spread)
     if best.is_better:
         return f"held-out views got worse, {best.error:.4g} instead of {before.error:.4g}"

@@ -162,7 +162,7 @@ def save_picture(
                 mask = slices[outline][::-1]
                 panel.contour(mask, levels=[0.5], colors="tab:orange", linewidths=1)
             panel.set_axis_off()
-        line[0].set_title(title, fontsize=8)
+        line[0].set_title(title, fontsize=7)
         for panel, figures, name in zip(
             line[1:], (row.before, row.after), ("before", "after"), strict=True
         ):

@@ -9,6 +9,7 @@ import numpy as np
 
 from NASAM3DLib.benchmark.click_tables import interval, shown_clicks, unique
 from NASAM3DLib.benchmark.journal import Row
+from NASAM3DLib.benchmark.score_tables import clicks_word
 from NASAM3DLib.benchmark.statistics import Summary, summarise_by_case
 from NASAM3DLib.evaluate.tables import Cell, Column, Table
 
@@ -77,7 +78,7 @@ def ablation_table(rows: Sequence[Row]) -> Table:
                 lines.append((variant.engine, variant.choice, view, len(mine), *means))
     columns = (
         *(Column(name) for name in ("engine", "guidance", "volume", "targets")),
-        *(Column(f"Dice, {_clicks(n)}") for n in clicks),
+        *(Column(f"Dice, {clicks_word(n)}") for n in clicks),
     )
     caption = "Mean Dice over targets; in brackets 95 % bootstrap intervals that draw whole cases."
     return Table(columns, tuple(lines), caption)
@@ -111,8 +112,8 @@ def against_off(rows: Sequence[Row], engine: str) -> Table:
                 lines.append((view, choice, len(pairs), *gains, *harmed, min(first + last)))
     columns = (
         *(Column(name) for name in ("volume", "guidance", "pairs")),
-        *(Column(f"Dice gained, {_clicks(n)}") for n in clicks),
-        *(Column(f"harmed at {_clicks(n)} [%]", 0) for n in JUDGED),
+        *(Column(f"Dice gained, {clicks_word(n)}") for n in clicks),
+        *(Column(f"harmed at {clicks_word(n)} [%]", 0) for n in JUDGED),
         Column("worst at 1 or 3 clicks", 3),
     )
     caption = (
@@ -260,7 +261,7 @@ def harm_table(rows: Sequence[Row]) -> Table:
     lines = [cells for _, cells in sorted(found, key=lambda one: one[0])]
     columns = (
         *(Column(name) for name in ("engine", "volume", "target")),
-        *(Column(f"Dice, {_clicks(n)}") for n in JUDGED),
+        *(Column(f"Dice, {clicks_word(n)}") for n in JUDGED),
     )
     caption = (
         f"Off → default, where the default loses more than {HARM:g} Dice after 1 or 3 clicks, the "
@@ -278,8 +279,3 @@ def _mean(rows: Sequence[Row], n_clicks: int) -> Summary:
 def _place(row: Row) -> tuple[str, str, str]:
     """Say where a row belongs whatever its method."""
     return row.case, row.target, row.view
-
-
-def _clicks(n: int) -> str:
-    """Write a number of clicks."""
-    return "1 click" if n == 1 else f"{n} clicks"

@@ -12,7 +12,12 @@ from NASAM3DLib.cli import benchmark_density, benchmark_tables
 from NASAM3DLib.cli.benchmark_options import (
     DOCUMENTS,
     Again,
+    Chosen,
+    Clicks,
     Data,
+    Further,
+    Generated,
+    Output,
     Report,
     Spacing,
     Workers,
@@ -47,31 +52,20 @@ DEFAULT = benchmark_tables.NAME
 
 def run(
     data: Data = None,
-    generated: Annotated[
-        int, typer.Option("--generated", min=0, help="Number of held-out generated volumes.")
-    ] = 40,
+    generated: Generated = 40,
     inserted: Annotated[
         int, typer.Option("--inserted", min=0, help="Lesions to insert into each suitable organ.")
     ] = 2,
     views: Annotated[
         str, typer.Option("--views", help="What is shown: full and numbers of views, with commas.")
     ] = "full,50,25",
-    method: Annotated[
-        list[str] | None,
-        typer.Option("--method", help="A method to run; by default all. Repeatable."),
-    ] = None,
-    methods: Annotated[
-        list[Path] | None,
-        typer.Option("--methods", help="Python file with further METHODS. Repeatable."),
-    ] = None,
+    method: Chosen = None,
+    methods: Further = None,
     again: Again = None,
-    clicks: Annotated[int, typer.Option("--clicks", min=1, help="Clicks on each object.")] = 10,
+    clicks: Clicks = 10,
     spacing: Spacing = 3.0,
     workers: Workers = 1,
-    output: Annotated[
-        Path,
-        typer.Option("--output", "-o", help="Folder for figures, tables and what is kept."),
-    ] = Path("bench-output/clicks"),
+    output: Output = Path("bench-output/clicks"),
     write: Write = False,
     report: Report = False,
     debug: Debug = False,

@@ -10,12 +10,16 @@ import typer
 from NASAM3DLib.cli.benchmark_options import (
     DOCUMENTS,
     Again,
+    Clicks,
     Data,
+    Generated,
+    Output,
     Report,
     Spacing,
     Workers,
     Write,
     sources_of,
+    tell,
 )
 from NASAM3DLib.cli.options import Debug, Verbose, help_of
 
@@ -32,9 +36,7 @@ HELP = help_of(
 
 def run(
     data: Data = None,
-    generated: Annotated[
-        int, typer.Option("--generated", min=0, help="Number of held-out generated volumes.")
-    ] = 8,
+    generated: Generated = 8,
     targets: Annotated[int, typer.Option("--targets", min=1, help="Most targets of one case.")] = 4,
     views: Annotated[int, typer.Option("--views", min=2, help="Views of the scans.")] = 50,
     variant: Annotated[
@@ -42,13 +44,10 @@ def run(
         typer.Option("--variant", help="A variant to run; by default all. Repeatable."),
     ] = None,
     again: Again = None,
-    clicks: Annotated[int, typer.Option("--clicks", min=1, help="Clicks on each object.")] = 10,
+    clicks: Clicks = 10,
     spacing: Spacing = 3.0,
     workers: Workers = 1,
-    output: Annotated[
-        Path,
-        typer.Option("--output", "-o", help="Folder for figures, tables and what is kept."),
-    ] = Path("bench-output/density"),
+    output: Output = Path("bench-output/density"),
     write: Write = False,
     report: Report = False,
     debug: Debug = False,
@@ -57,7 +56,6 @@ def run(
     """Find the cases, click with every variant, write."""
     from NASAM3DLib.benchmark.density_document import make_document
     from NASAM3DLib.benchmark.density_run import DensitySettings, run_density
-    from NASAM3DLib.cli.benchmark_options import tell
     from NASAM3DLib.cli.console import shown_progress
 
     settings = DensitySettings(output, views, tuple(variant or ()), clicks, spacing)

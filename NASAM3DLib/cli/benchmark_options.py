@@ -24,6 +24,22 @@ Data = Annotated[
         show_default=False,
     ),
 ]
+Generated = Annotated[
+    int, typer.Option("--generated", min=0, help="Number of held-out generated volumes.")
+]
+Chosen = Annotated[
+    list[str] | None,
+    typer.Option("--method", help="A method to run; by default all. Repeatable."),
+]
+Further = Annotated[
+    list[Path] | None,
+    typer.Option("--methods", help="Python file with further METHODS. Repeatable."),
+]
+Clicks = Annotated[int, typer.Option("--clicks", min=1, help="Clicks on each object.")]
+Output = Annotated[
+    Path,
+    typer.Option("--output", "-o", help="Folder for figures, tables and what is kept."),
+]
 Again = Annotated[
     list[str] | None,
     typer.Option("--again", help="A method whose figures are to be made anew. Repeatable."),

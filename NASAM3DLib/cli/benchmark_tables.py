@@ -11,7 +11,12 @@ import typer
 from NASAM3DLib.cli.benchmark_options import (
     DOCUMENTS,
     Again,
+    Chosen,
+    Clicks,
     Data,
+    Further,
+    Generated,
+    Output,
     Report,
     Spacing,
     Workers,
@@ -35,9 +40,7 @@ HELP = help_of(
 
 def run(
     data: Data = None,
-    generated: Annotated[
-        int, typer.Option("--generated", min=0, help="Number of held-out generated volumes.")
-    ] = 0,
+    generated: Generated = 0,
     targets: Annotated[
         int | None, typer.Option("--targets", min=1, help="Most targets of one case.")
     ] = None,
@@ -47,14 +50,8 @@ def run(
     recipes: Annotated[
         str, typer.Option("--recipes", help="Reconstructions: fdk, os, tv, best, field, naf.")
     ] = "fdk,os,tv,best",
-    method: Annotated[
-        list[str] | None,
-        typer.Option("--method", help="A method to run; by default all. Repeatable."),
-    ] = None,
-    methods: Annotated[
-        list[Path] | None,
-        typer.Option("--methods", help="Python file with further METHODS. Repeatable."),
-    ] = None,
+    method: Chosen = None,
+    methods: Further = None,
     train_swin_unetr: Annotated[
         bool, typer.Option("--train-swin-unetr", help="Train SwinUNETR-v2 on the labels first.")
     ] = False,
@@ -68,13 +65,10 @@ def run(
         int, typer.Option("--swin-width", min=12, help="Its width, a multiple of 12.")
     ] = 24,
     again: Again = None,
-    clicks: Annotated[int, typer.Option("--clicks", min=1, help="Clicks on each object.")] = 5,
+    clicks: Clicks = 5,
     spacing: Spacing = 3.0,
     workers: Workers = 1,
-    output: Annotated[
-        Path,
-        typer.Option("--output", "-o", help="Folder for figures, tables and what is kept."),
-    ] = Path("bench-output/tables"),
+    output: Output = Path("bench-output/tables"),
     write: Write = False,
     report: Report = False,
     debug: Debug = False,

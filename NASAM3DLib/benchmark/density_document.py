@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from NASAM3DLib.benchmark.case import SPACING_MM
 from NASAM3DLib.benchmark.click_document import machine
 from NASAM3DLib.benchmark.click_lists import click_table
 from NASAM3DLib.benchmark.click_run import Outcome
@@ -38,13 +39,15 @@ AIM = 0.02
 """Dice that the guidance is to gain at 1 and 3 clicks."""
 
 
-def make_document(outcome: Outcome) -> Document:
+def make_document(outcome: Outcome, *, spacing_mm: float = SPACING_MM) -> Document:
     """Put words, tables and the picture together.
 
     Parameters
     ----------
     outcome : Outcome
         What was measured.
+    spacing_mm : float
+        Spacing of the benchmark's grid, mm.
 
     Returns
     -------
@@ -53,7 +56,7 @@ def make_document(outcome: Outcome) -> Document:
     rows = common([row for row in outcome.rows if row.figures])
     engines = unique([Variant.of(row.method).engine for row in rows])
     compared = [engine for engine in engines if OFF in choices_of(rows, engine)]
-    sections = [Section("What was measured", (measured_words(outcome.rows),))]
+    sections = [Section("What was measured", (measured_words(outcome.rows, spacing_mm),))]
     tables = {"clicks": click_table(outcome.rows)}
     if compared:
         differences = {engine: against_off(rows, engine) for engine in compared}

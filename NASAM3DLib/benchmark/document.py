@@ -112,13 +112,15 @@ class Document:
         return [*written, folder / f"{self.name}.html"]
 
 
-def measured_words(rows: Sequence[Row]) -> str:
+def measured_words(rows: Sequence[Row], spacing_mm: float) -> str:
     """Say how much was measured.
 
     Parameters
     ----------
     rows : sequence of Row
         All rows.
+    spacing_mm : float
+        Spacing of the benchmark's grid, mm.
 
     Returns
     -------
@@ -130,7 +132,8 @@ def measured_words(rows: Sequence[Row]) -> str:
     views = ", ".join(unique([row.view for row in rows]))
     return (
         f"{len(targets)} targets in {len(cases)} cases ({', '.join(cases)}); volumes: {views}; "
-        f"{len(rows)} sessions, {n_failed} of them failed."
+        f"{len(rows)} sessions, {n_failed} of them failed. Voxels of {spacing_mm:g} mm along axes "
+        "that are finer."
     )
 
 

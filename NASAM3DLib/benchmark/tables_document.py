@@ -82,8 +82,9 @@ def make_document(
     guided = _guidance(measured, views)
     cited = (cited_table(unique([row.data_set for row in rows])), cited_means_table())
     pictures = tuple(_pictures(measured, examples, settings))
+    said = measured_words(rows, settings.spacing_mm)
     sections = [
-        Section("What was measured", (measured_words(rows),), _recipes(settings)),
+        Section("What was measured", (said,), _recipes(settings)),
         Section("Reconstructions", tables=(volumes,), pictures=pictures[:1]),
         *(Section(f"Scores: {view}", tables=(table,)) for view, table in by_set.items()),
         Section("Means and variances", tables=(spread,), pictures=pictures[1:]),

@@ -65,5 +65,6 @@ def run(
         outcome = run_density(
             sources, settings, workers=workers, measuring=not report, progress=progress
         )
-    written = make_document(outcome).save(output, document=DOCUMENTS if write else None)
+    document = make_document(outcome, spacing_mm=spacing)
+    written = document.save(output, document=DOCUMENTS if write else None)
     tell(outcome, written)

@@ -7,20 +7,25 @@ import json
 
 import numpy as np
 import pytest
+from scipy import special
 
 torch = pytest.importorskip("torch")
 
 from NASAM3DLib.segment.fronts import DensityFronts  # noqa: E402
 from NASAM3DLib.segment.labelfree import weights as weights_module  # noqa: E402
 from NASAM3DLib.segment.labelfree.features import (  # noqa: E402
+    ATTENTION,
     CHANNELS,
     GUIDED,
     PREVIOUS,
+    WALK,
     click_map,
     network_input,
 )
 from NASAM3DLib.segment.labelfree.interaction import region_of  # noqa: E402
 from NASAM3DLib.segment.labelfree.network import (  # noqa: E402
+    N_INPUTS,
+    SURE,
     LabelFreeNetwork,
     NetworkConfig,
     build_network,
@@ -39,7 +44,7 @@ from NASAM3DLib.segment.labelfree.weights import (  # noqa: E402
     record_path,
     save_weights,
 )
-from NASAM3DLib.segment.walk import WorkingClicks  # noqa: E402
+from NASAM3DLib.segment.walk import WorkingClicks, guided_walk  # noqa: E402
 
 TINY = NetworkConfig((8, 16, 24))
 torch.set_num_threads(1)
@@ -66,7 +71,7 @@ def shown(edge: int = 24, **options) -> np.ndarray:
 
 def test_the_channels_are_what_they_are_called():
     values = dict(zip(CHANNELS, shown(), strict=True))
-    assert len(CHANNELS) == 11
+    assert len(CHANNELS) == 12
     middle, corner = (12, 12, 12), (2, 2, 2)
     assert values["positive_clicks"][middle] == values["negative_clicks"][corner] == 1
     assert values["positive_attention"][middle] == 1
@@ -77,6 +82,22 @@ def test_the_channels_are_what_they_are_called():
         if name != "attention_logit":
             assert channel.min() >= -1
             assert channel.max() <= 1.5
+
+
+def test_the_walk_is_that_of_the_same_clicks_and_knows_what_is_outside():
+    fronts, given = DensityFronts(region_of(ball())), clicks([(12, 12, 12)], [(2, 2, 2)])
+    previous = np.zeros((24,) * 3, dtype=np.float32)
+    outside = np.zeros(previous.shape, dtype=bool)
+    outside[:, :, 14:] = True
+    free = network_input(fronts, given, previous)
+    within = network_input(fronts, given, previous, outside=outside)
+    wanted, attention = guided_walk(fronts, given, strength=1.0)
+    np.testing.assert_array_equal(free[WALK], 2 * wanted - 1)
+    np.testing.assert_array_equal(free[ATTENTION], special.logit(attention))
+    assert free[WALK, 12, 12, 16] > 0
+    assert (within[WALK][outside] == -1).all()
+    changed = (within != free).reshape(len(CHANNELS), -1).any(axis=1)
+    assert np.flatnonzero(changed).tolist() == [WALK]
 
 
 def test_without_guidance_its_channels_are_zero_and_the_others_the_same():
@@ -112,7 +133,7 @@ def test_the_default_network_fits_ten_megabytes_in_half_precision():
 
 def test_the_attention_is_added_at_the_logits_with_the_learned_weight():
     network = build_network(TINY, seed=1).eval()
-    x = torch.randn(1, 11, 16, 16, 16)
+    x = torch.randn(1, N_INPUTS + 1, 16, 16, 16)
     other = x.clone()
     other[:, -1] += 3.0
     with torch.inference_mode():
@@ -126,12 +147,32 @@ def test_the_attention_is_added_at_the_logits_with_the_learned_weight():
     assert not silent.any()
 
 
-def test_the_learned_weight_is_trained_and_stays_positive():
+def test_the_walk_is_added_at_the_logits_with_the_learned_weight():
+    network = build_network(TINY, seed=1).eval()
+    # Convolutions and head see the walk too: what they make of it is taken out.
+    network.stem[0].weight.data[:, WALK] = 0
+    network.head.weight.data[:, -1] = 0
+    x = torch.randn(1, N_INPUTS + 1, 16, 16, 16)
+    probability = torch.rand(16, 16, 16) * 0.998 + 0.001
+    outcomes = []
+    for walk in (2 * probability - 1, torch.zeros(16, 16, 16), torch.ones(16, 16, 16)):
+        x[:, WALK] = walk
+        with torch.inference_mode():
+            outcomes.append(network(x)[0, 0])
+    given, silent, sure = outcomes
+    assert float(network.walk_weight.detach()) == pytest.approx(1.0)
+    torch.testing.assert_close(given - silent, probability.logit(), rtol=1e-3, atol=1e-2)
+    torch.testing.assert_close(sure - silent, torch.full_like(sure, 2 * np.arctanh(SURE)))
+
+
+def test_the_learned_weights_are_trained_and_stay_positive():
     network = build_network(TINY)
-    network(torch.randn(1, 11, 16, 16, 16)).sum().backward()
-    assert float(network.raw_weight.grad.abs()) > 0
-    network.raw_weight.data.fill_(-30.0)
+    network(torch.randn(1, N_INPUTS + 1, 16, 16, 16)).sum().backward()
+    for weight in (network.raw_weight, network.raw_walk_weight):
+        assert float(weight.grad.abs()) > 0
+        weight.data.fill_(-30.0)
     assert float(network.guidance_weight.detach()) > 0
+    assert float(network.walk_weight.detach()) > 0
 
 
 def test_half_and_single_precision_agree():
@@ -150,7 +191,7 @@ def test_half_and_single_precision_agree():
 
 def test_samples_of_a_batch_do_not_see_each_other_and_memory_order_does_not_matter():
     network = build_network(TINY, seed=3).eval()
-    x = torch.randn(2, 11, 16, 16, 16)
+    x = torch.randn(2, N_INPUTS + 1, 16, 16, 16)
     with torch.inference_mode():
         both, alone = network(x), network(x[:1])
         last = network(x.to(memory_format=torch.channels_last_3d))
@@ -158,7 +199,7 @@ def test_samples_of_a_batch_do_not_see_each_other_and_memory_order_does_not_matt
     torch.testing.assert_close(both, last, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("shape", [(1, 10, 16, 16, 16), (1, 11, 16, 16, 18), (11, 16, 16, 16)])
+@pytest.mark.parametrize("shape", [(1, 11, 16, 16, 16), (1, 12, 16, 16, 18), (12, 16, 16, 16)])
 def test_inputs_that_do_not_fit_are_refused(shape):
     with pytest.raises(ValueError, match="multiples of 4"):
         build_network(TINY)(torch.zeros(shape))
@@ -189,7 +230,7 @@ def test_tiles_cover_an_axis_and_overlap(n):
 
 
 def test_tiles_of_a_local_function_give_what_the_whole_gives():
-    values = np.random.default_rng(2).random((11, 20, 130, 21), dtype=np.float32) + 0.2
+    values = np.random.default_rng(2).random((12, 20, 130, 21), dtype=np.float32) + 0.2
     sizes = []
 
     def compute(part):
@@ -203,7 +244,7 @@ def test_tiles_of_a_local_function_give_what_the_whole_gives():
 
 
 def test_tiles_that_nothing_reaches_are_not_computed():
-    values = np.zeros((11, 8, 170, 8), dtype=np.float32)
+    values = np.zeros((12, 8, 170, 8), dtype=np.float32)
     values[7, 4, 3, 4] = 1
     calls = []
 

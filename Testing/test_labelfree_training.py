@@ -218,6 +218,8 @@ def test_a_little_training_reduces_the_loss():
         n_updates=40, batch_size=2, edge=16, warm_up=0, n_targets=2, learning_rate=1e-2
     )
     learner = trainer(settings)
+    # Without the walker at the logits, which answers well before any training.
+    learner.network.raw_walk_weight.data.fill_(-30.0)
     rounds = [learner._interact(0) for _ in range(12)]
     assert np.mean([loss for loss, _ in rounds[-3:]]) < 0.7 * rounds[0][0]
     moved = [not torch.equal(v, learner.averaged[n]) for n, v in trainer().averaged.items()]
@@ -247,6 +249,46 @@ def test_the_exported_weights_are_the_averaged_ones(tmp_path):
     loaded = load_weights(tmp_path / "a.safetensors").network.state_dict()
     for name, value in learner.averaged.items():
         torch.testing.assert_close(loaded[name], value.half().float())
+
+
+def test_training_starts_from_the_weights_of_another_and_keeps_its_record(tmp_path):
+    learner = trainer()
+    learner.run(tmp_path / "a.pt")
+    digest = export(tmp_path / "a.pt", tmp_path / "a.safetensors")
+    loaded = load_weights(tmp_path / "a.safetensors")
+    other = TrainingSettings(**{**vars(QUICK), "seed": 7})
+    second = trainer(other, seed=5)
+    second.start_from(loaded)
+    for name, value in loaded.network.state_dict().items():
+        assert torch.equal(second.network.state_dict()[name], value)
+        assert torch.equal(second.averaged[name], value)
+    second.run(tmp_path / "b.pt")
+    third = trainer(other)
+    third.restore(tmp_path / "b.pt")
+    assert third.start == second.start
+    export(tmp_path / "b.pt", tmp_path / "b.safetensors")
+    start = load_weights(tmp_path / "b.safetensors").record["start"]
+    assert start["sha256"] == digest
+    assert start["training"]["interactions"] == QUICK.n_updates
+    larger = Trainer(build_network(NetworkConfig((8, 24))), QUICK)
+    with pytest.raises(ValueError, match="ask for the same channels"):
+        larger.start_from(loaded)
+
+
+def test_the_command_starts_from_a_file(tmp_path):
+    learner = trainer()
+    learner.run(tmp_path / "a.pt")
+    digest = export(tmp_path / "a.pt", tmp_path / "a.safetensors")
+    line = (
+        f"train labelfree -o {tmp_path / 'b.pt'} --weights {tmp_path / 'a.safetensors'} "
+        "--channels 8,16 --edge 32 --batch 1 --updates 1 --device cpu"
+    )
+    done = CliRunner().invoke(app, line.split())
+    assert done.exit_code == 0, done.output
+    record = json.loads((tmp_path / "b.json").read_text())
+    assert record["training"]["start"]["sha256"] == digest
+    both = CliRunner().invoke(app, [*line.split(), "--scratch", "--force"])
+    assert both.exit_code == 2
 
 
 def test_the_curve_shows_means_of_stretches(tmp_path):

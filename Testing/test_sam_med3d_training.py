@@ -23,7 +23,6 @@ from NASAM3DLib.segment.sam_med3d.model import (  # noqa: E402
 from NASAM3DLib.segment.sam_med3d.training import (  # noqa: E402
     Trainer,
     TrainingSettings,
-    train,
 )
 from NASAM3DLib.segment.sam_med3d.training_data import (  # noqa: E402
     PhantomSource,
@@ -158,10 +157,10 @@ def test_continued_training_is_uninterrupted_training(tmp_path):
 
     path = tmp_path / "parts.pth"
     with pytest.raises(Cancelled):
-        train(trainer(), path, resume=True, progress=interrupt)
+        trainer().resume(path, progress=interrupt)
     # Other random weights, to be replaced by those of the checkpoint.
     second = trainer(seed=9)
-    losses = train(second, path, resume=True)
+    losses = second.resume(path)
     assert losses == whole.losses
     assert same(second.model, whole.model)
     assert same(load_checkpoint(path, config=TINY), whole.model)
@@ -180,7 +179,7 @@ def test_what_does_not_continue_a_training_is_refused(tmp_path):
     longer = trainer(TrainingSettings(**{**QUICK.__dict__, "n_updates": 9}))
     longer.restore(path)
     with pytest.raises(FileExistsError, match="exists already"):
-        train(trainer(), path)
+        trainer().run(path)
 
 
 def test_rates_differ_by_part_and_fall_twice(tmp_path):

@@ -1,4 +1,4 @@
-"""The default engine: which of its two answers, what is kept, what it does without a network."""
+"""The default engine: the network where it is, what is kept, what it does without a network."""
 
 from __future__ import annotations
 
@@ -47,20 +47,21 @@ def masks(segmenter: PromptableSegmenter) -> list[bytes]:
 
 
 @pytest.mark.usefixtures("with_network")
-def test_the_walker_answers_first_and_the_network_later():
+def test_the_network_answers_where_it_is():
     ours, walker, network = (masks(engine(n)) for n in ("built-in", "density-guided", "label-free"))
-    assert ours[0] == walker[0] != network[0]
-    assert ours[1:] == network[1:] != walker[1:]
+    assert ours == network
+    assert all(a != b for a, b in zip(ours, walker, strict=True))
 
 
 @pytest.mark.usefixtures("with_network")
-def test_a_box_or_a_scribble_alone_is_a_first_click():
+def test_a_box_or_a_scribble_alone_is_answered():
     for prompts in (
         Prompts().with_box([[-27, -27, -27], [27, 27, 27]]),
         Prompts().with_scribble([[0, 0, -12], [0, 0, 12]]),
     ):
-        expected = engine("density-guided").predict(prompts).array
-        np.testing.assert_array_equal(engine().predict(prompts).array, expected)
+        mask = engine().predict(prompts)
+        assert mask.disagreements(prompts) == []
+        assert 2 * (mask.array & BALL).sum() / (mask.n_voxels + BALL.sum()) > 0.7
 
 
 @pytest.mark.usefixtures("with_network")
@@ -71,7 +72,7 @@ def test_undo_and_what_is_told_follow_the_engine_that_answered():
     assert ambiguity is not None
     later = segmenter.predict(TWO)
     assert later.disagreements(TWO) == []
-    assert segmenter.last_ambiguity() is None
+    assert 0 <= segmenter.last_ambiguity() <= 1
     assert ((segmenter.last_probability() > 0.5) == later.array).all()
     np.testing.assert_array_equal(segmenter.undo().array, first)
     np.testing.assert_array_equal(segmenter.last_attention(), attention)

@@ -1,4 +1,4 @@
-"""The density-guided engine on a real abdominal CT, clicked as a simulated user would."""
+"""The engines that need nothing on a real abdominal CT, clicked as a simulated user would."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from NASAM3DLib.reconstruct.volume import Volume
 from NASAM3DLib.scan.grid import VolumeGrid
 from NASAM3DLib.segment.prompts import Prompts
 from NASAM3DLib.segment.segmenter import SegmentationSettings, make_segmenter
+
+WALKER = "density-guided"
+NETWORK = "label-free"
 
 
 def read(path: Path) -> tuple[np.ndarray, VolumeGrid]:
@@ -48,9 +51,11 @@ def largest(array: np.ndarray) -> np.ndarray:
     return labels == sizes.argmax() if sizes.size > 1 else array
 
 
-def session(scan: Volume, truth: np.ndarray, n_clicks: int, guided: bool = True) -> list[float]:
+def session(
+    scan: Volume, truth: np.ndarray, n_clicks: int, *, guided: bool = True, engine: str = WALKER
+) -> list[float]:
     """Dice after each click in the middle of the largest error."""
-    segmenter = make_segmenter(settings=SegmentationSettings(density_guidance=guided))
+    segmenter = make_segmenter(engine, SegmentationSettings(density_guidance=guided))
     segmenter.set_volume(scan)
     prompts = Prompts().with_point(scan.grid.to_ras(deepest(truth)[::-1]))
     scores = []
@@ -66,16 +71,27 @@ def session(scan: Volume, truth: np.ndarray, n_clicks: int, guided: bool = True)
     return scores
 
 
-# Measured after 1 and 5 clicks: liver .82 .92, spleen .91 .91, kidney .63 .94. One voxel rounded
-# differently can move a later click, so the floors lie below.
+# Measured after 1, 3 and 5 clicks. Walker: liver .88 .89 .91, spleen .87 .88 .89, kidney .80 .92 .93;
+# network: .59 .89 .91, .89 .93 .94, .47 .94 .94. One voxel rounded differently can move a later
+# click, so the floors lie below.
 @pytest.mark.parametrize(
-    ("name", "after_one", "after_five"),
-    [("liver", 0.77, 0.85), ("spleen", 0.85, 0.85), ("kidney_right", 0.55, 0.85)],
+    ("engine", "name", "floors"),
+    [
+        (WALKER, "liver", (0.77, 0.80, 0.85)),
+        (WALKER, "spleen", (0.85, 0.80, 0.85)),
+        (WALKER, "kidney_right", (0.55, 0.80, 0.85)),
+        (NETWORK, "liver", (0.50, 0.80, 0.87)),
+        (NETWORK, "spleen", (0.80, 0.85, 0.87)),
+        (NETWORK, "kidney_right", (0.40, 0.85, 0.87)),
+    ],
 )
-def test_organs_are_found_with_few_clicks(scan, data_dir, name, after_one, after_five):
-    scores = session(scan, organ(data_dir, name), 5)
-    assert scores[0] >= after_one
-    assert scores[4] >= after_five
+def test_organs_are_found_with_few_clicks(scan, data_dir, engine, name, floors):
+    if engine == NETWORK:
+        pytest.importorskip("torch", reason="PyTorch is not installed")
+    scores = session(scan, organ(data_dir, name), 5, engine=engine)
+    assert scores[0] >= floors[0]
+    assert scores[2] >= floors[1]
+    assert scores[4] >= floors[2]
 
 
 @pytest.mark.parametrize("name", ["liver", "spleen"])

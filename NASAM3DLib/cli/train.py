@@ -15,7 +15,8 @@ HELP = help_of(
     "The checkpoint is written now and then, in the layout of the public one; --resume continues "
     "it. Meant for a machine with a GPU; --recompute and a smaller --batch save its memory. "
     'Afterwards: "weights install FILE --name tuned" and "weights use tuned". "labelfree" '
-    "is trained from random weights; beside its checkpoint (.pt) lie its weights and a curve.",
+    "starts from random weights, or from a file (.safetensors) that --weights names; beside its "
+    "checkpoint (.pt) lie its weights and a curve.",
     "train sam-med3d -o tuned.pth",
     "train sam-med3d -o tuned.pth --resume",
     "train sam-med3d -o own.pth --scratch --rate 8e-4",
@@ -30,7 +31,7 @@ def run(
     ],
     weights: Annotated[
         Path | None,
-        typer.Option("--weights", help="Checkpoint to start from; by default the installed one."),
+        typer.Option("--weights", help="Where to start; sam-med3d: else the installed ones."),
     ] = None,
     scratch: Annotated[
         bool, typer.Option("--scratch", help="Start from random weights instead.")
@@ -81,11 +82,11 @@ def run(
     """Prepare the network, train, write."""
     from NASAM3DLib.cli.console import shown_progress, stdout
 
+    if scratch and weights is not None:
+        raise typer.BadParameter("give either --weights or --scratch.")
     if network == "labelfree":
-        from NASAM3DLib.cli.train_labelfree import run_labelfree
+        from NASAM3DLib.cli.train_labelfree import LabelFreeStart, run_labelfree
 
-        if scratch or weights is not None:
-            raise typer.BadParameter("labelfree always starts from random weights, or --resume.")
         asked = {
             "n_updates": updates,
             "batch_size": batch,
@@ -95,13 +96,12 @@ def run(
             "seed": seed,
             "save_every": save_every,
         }
-        run_labelfree(output, asked, channels=channels, device=device, resume=resume, force=force)
+        start = LabelFreeStart(channels, weights, resume)
+        run_labelfree(output, asked, start, device=device, force=force)
         return
-    if scratch and weights is not None:
-        raise typer.BadParameter("give either --weights or --scratch.")
     prepare_output(output, (".pth",), force=force or resume)
     from NASAM3DLib.segment.sam_med3d.inference import torch_device
-    from NASAM3DLib.segment.sam_med3d.training import Trainer, TrainingSettings, train
+    from NASAM3DLib.segment.sam_med3d.training import Trainer, TrainingSettings
 
     place = torch_device(device).type
     if precision == "auto":
@@ -121,7 +121,8 @@ def run(
     model, source = _network(weights, random=scratch or continued, seed=seed)
     trainer = Trainer(model, source, settings, device=place)
     with shown_progress("Training") as progress:
-        losses = train(trainer, output, resume=resume, progress=progress, force=force)
+        go = trainer.resume if resume else trainer.run
+        losses = go(output, progress=progress, force=force)
     stdout().print(
         f"{output}: {len(losses)} updates, loss {losses[0]:.3f} at first and {losses[-1]:.3f} now.",
         markup=False,

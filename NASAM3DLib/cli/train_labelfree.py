@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,13 +14,31 @@ from NASAM3DLib.cli.options import prepare_output
 ENDING = ".pt"
 
 
+@dataclass(frozen=True)
+class LabelFreeStart:
+    """What training starts from.
+
+    Parameters
+    ----------
+    channels : str
+        Channels of each level, with commas.
+    weights : Path, optional
+        Weights to start from; by default random ones.
+    resume : bool
+        Whether to continue the checkpoint if it is there.
+    """
+
+    channels: str
+    weights: Path | None
+    resume: bool
+
+
 def run_labelfree(
     output: Path,
     asked: Mapping[str, Any],
+    start: LabelFreeStart,
     *,
-    channels: str,
     device: Literal["auto", "cpu", "cuda"],
-    resume: bool,
     force: bool,
 ) -> None:
     """Train, then write the weights and a picture of the curve beside the checkpoint.
@@ -30,35 +49,34 @@ def run_labelfree(
         Checkpoint to write, ``.pt``.
     asked : mapping
         Settings of the training; None for their default.
-    channels : str
-        Channels of each level, with commas.
+    start : LabelFreeStart
+        From what.
     device : str
         "auto", "cpu" or "cuda".
-    resume : bool
-        Whether to continue the checkpoint if it is there.
     force : bool
         Whether existing files may be replaced.
     """
     from NASAM3DLib.cli.console import shown_progress, stdout
 
-    prepare_output(output, (ENDING,), force=force or resume)
+    prepare_output(output, (ENDING,), force=force or start.resume)
     from NASAM3DLib.segment.labelfree.curve import save_curve
     from NASAM3DLib.segment.labelfree.network import build_network
     from NASAM3DLib.segment.labelfree.training import Trainer, export
     from NASAM3DLib.segment.labelfree.training_data import TrainingSettings
+    from NASAM3DLib.segment.labelfree.weights import load_weights
     from NASAM3DLib.segment.sam_med3d.inference import torch_device
 
     settings = TrainingSettings(**{name: v for name, v in asked.items() if v is not None})
-    network = build_network(_config(channels), seed=settings.seed)
+    network = build_network(_config(start.channels), seed=settings.seed)
     trainer = Trainer(network, settings, device=torch_device(device).type)
-    if resume and output.is_file():
-        trainer.restore(output)
-        force = True
+    if start.weights is not None:
+        trainer.start_from(load_weights(start.weights))
     with shown_progress("Training") as progress:
-        losses = trainer.run(output, progress=progress, force=force)
+        go = trainer.resume if start.resume else trainer.run
+        losses = go(output, progress=progress, force=force)
     weights, picture = output.with_suffix(".safetensors"), output.with_suffix(".png")
-    digest = export(output, weights, force=force)
-    save_curve(trainer.losses, trainer.dices, picture, force=force)
+    digest = export(output, weights, force=force or start.resume)
+    save_curve(trainer.losses, trainer.dices, picture, force=force or start.resume)
     stdout().print(
         f"{output}: {len(losses)} updates, {trainer.stage()}.\n{weights}: SHA-256 {digest}.\n"
         f"{picture}: the curve.",

@@ -26,7 +26,7 @@ from NASAM3DLib.segment.region_box import (
     to_triple,
 )
 from NASAM3DLib.segment.segmenter import SegmentationSettings
-from NASAM3DLib.segment.walk import WorkingClicks, guided_walk, plain_walk
+from NASAM3DLib.segment.walk import WorkingClicks, guided_walk, plain_walk, working_clicks
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -126,7 +126,7 @@ class DensityGuidedSegmenter(ClickEngine):
         progress("density", 0.0)
         fronts = self._fronts_of(volume, prompts)
         region = fronts.region
-        clicks = _working_clicks(region, prompts)
+        clicks = working_clicks(region, prompts)
         progress("random walker", 0.3)
         probability, attention = self._walk(fronts, clicks, prompts)
         progress("boundary", 0.7)
@@ -188,17 +188,6 @@ class DensityGuidedSegmenter(ClickEngine):
             return plain_walk(fronts, clicks, outside=outside), None
         strength = self.settings.guidance_strength
         return guided_walk(fronts, clicks, strength=strength, outside=outside)
-
-
-def _working_clicks(region: WorkingRegion, prompts: ResolvedPrompts) -> WorkingClicks:
-    """Bring clicks and marks to the working voxels."""
-    voxels = (
-        prompts.positive_kji,
-        prompts.negative_kji,
-        prompts.marked(POSITIVE),
-        prompts.marked(NEGATIVE),
-    )
-    return WorkingClicks(*(region.to_working(v) for v in voxels))
 
 
 def _tidied(probability: FloatArray, clicks: WorkingClicks) -> FloatArray:

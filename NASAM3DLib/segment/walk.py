@@ -10,12 +10,15 @@ from scipy import special
 
 from NASAM3DLib.segment.density import density_attention, fuse
 from NASAM3DLib.segment.fronts import REACH, DensityFronts, cross
+from NASAM3DLib.segment.prompt_voxels import ResolvedPrompts
+from NASAM3DLib.segment.prompts import NEGATIVE, POSITIVE
 from NASAM3DLib.segment.random_walker import (
     FREE,
     Conductances,
     edge_conductances,
     random_walker,
 )
+from NASAM3DLib.segment.region import WorkingRegion
 from NASAM3DLib.segment.region_box import IndexArray, to_triple
 
 FloatArray = npt.NDArray[np.float32]
@@ -68,6 +71,29 @@ class WorkingClicks:
     def all_negative_kji(self) -> IndexArray:
         """Working voxels that are clicked or marked beside the object, shape (n, 3)."""
         return np.concatenate([self.negative_kji, self.negative_marks_kji])
+
+
+def working_clicks(region: WorkingRegion, prompts: ResolvedPrompts) -> WorkingClicks:
+    """Bring clicks and marks to the voxels of a region.
+
+    Parameters
+    ----------
+    region : WorkingRegion
+        Holds them all.
+    prompts : ResolvedPrompts
+        Clicks and marks as voxels of the volume.
+
+    Returns
+    -------
+    WorkingClicks
+    """
+    voxels = (
+        prompts.positive_kji,
+        prompts.negative_kji,
+        prompts.marked(POSITIVE),
+        prompts.marked(NEGATIVE),
+    )
+    return WorkingClicks(*(region.to_working(v) for v in voxels))
 
 
 def guided_walk(

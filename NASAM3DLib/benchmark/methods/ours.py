@@ -51,10 +51,11 @@ def _sam_identity() -> str:
 
 METHODS = (
     Method(
-        "label-free",
+        "built-in",
         "ours",
-        "the network that was trained on generated volumes only",
-        lambda: _make("label-free"),
+        "the default: the network that was trained on generated volumes only, with the random "
+        "walker at its logits",
+        lambda: _make("built-in"),
         _label_free_missing,
         _label_free_identity,
     ),

@@ -17,8 +17,9 @@ from NASAM3DLib.reconstruct.volume import Volume
 from NASAM3DLib.segment.components import bounding_box
 from NASAM3DLib.segment.engine_base import ClickEngine, Prediction
 from NASAM3DLib.segment.fronts import DensityFronts
-from NASAM3DLib.segment.labelfree.features import network_input
+from NASAM3DLib.segment.labelfree.features import ATTENTION, WALK, network_input
 from NASAM3DLib.segment.labelfree.merge import NEAR, merged
+from NASAM3DLib.segment.labelfree.network import SURE
 from NASAM3DLib.segment.labelfree.tiles import tiled_logits
 from NASAM3DLib.segment.labelfree.weights import load_weights
 from NASAM3DLib.segment.labelfree.zoom import Zoom, find_zoom, with_clicks, zoomed_region
@@ -27,9 +28,16 @@ from NASAM3DLib.segment.prompts import NEGATIVE, POSITIVE
 from NASAM3DLib.segment.refine import Patch, refined, resampled
 from NASAM3DLib.segment.region_box import lattice_grid
 from NASAM3DLib.segment.segmenter import SegmentationSettings
-from NASAM3DLib.segment.walk import WorkingClicks
+from NASAM3DLib.segment.walk import WorkingClicks, working_clicks
 
 FloatArray = npt.NDArray[np.float32]
+
+MORE_WALK = 1.0
+"""Weight of the random walker at the logits beside the learned one, which is about as large.
+
+Training volumes are too small for large organs, which the network therefore cuts. On 47 targets
+mean Dice after 1, 3 and 5 clicks is .569, .733 and .786 without, .588, .735 and .786 with it.
+"""
 
 
 @dataclass(frozen=True)
@@ -53,12 +61,13 @@ class LabelFreeOptions:
 
 @dataclass(frozen=True, eq=False)
 class _Step:
-    """The answer to one click: working and fine probability, attention."""
+    """The answer to one click: working and fine probability, attention, ambiguity."""
 
     key: bytes
     working: FloatArray
     fine: Patch
     attention: FloatArray
+    ambiguity: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +77,7 @@ class _Scene:
     zoom: Zoom
     box_key: bytes
     fronts: DensityFronts
+    widened: DensityFronts
     steps: list[_Step]
 
 
@@ -141,7 +151,7 @@ class LabelFreeSegmenter(ClickEngine):
         if self.settings.density_guidance:
             shape = volume.grid.shape_kji
             attention = functools.partial(resampled, scene.fronts.region, step.attention, shape)
-        return Prediction(step.fine, step.fine, attention)
+        return Prediction(step.fine, step.fine, attention, step.ambiguity)
 
     def _scene_of(self, volume: Volume, prompts: ResolvedPrompts) -> _Scene:
         """Find the region of the clicks; answers are kept while it stays the same."""
@@ -155,24 +165,35 @@ class LabelFreeSegmenter(ClickEngine):
         scene = self._scene
         if scene is None or scene.zoom != zoom or scene.box_key != box_key:
             region = zoomed_region(volume, zoom, anchor_kji=first)
-            scene = self._scene = _Scene(zoom, box_key, DensityFronts(region), [])
+            # Ambiguity is told by the wider density models that it was calibrated with.
+            widened = DensityFronts(region, widen_homogeneous=True)
+            scene = self._scene = _Scene(zoom, box_key, DensityFronts(region), widened, [])
         return scene
 
     def _step(self, scene: _Scene, prompts: ResolvedPrompts, key: bytes) -> _Step:
         """Answer the newest of some clicks."""
         region = scene.fronts.region
-        clicks = WorkingClicks(
-            region.to_working(prompts.positive_kji), region.to_working(prompts.negative_kji)
-        )
+        clicks = working_clicks(region, prompts)
+        inside = prompts.clicks.inside_box(region.grid)
         previous = scene.steps[-1].working if scene.steps else np.zeros_like(region.array_hu)
         guided = self.settings.density_guidance
-        shown = network_input(scene.fronts, clicks, previous, guided=guided)
+        outside = None if prompts.clicks.box_ras is None else ~inside
+        shown = network_input(scene.fronts, clicks, previous, guided=guided, outside=outside)
         logits = tiled_logits(self._logits, shown, multiple=self.network.config.multiple)
-        probability = special.expit(logits) * prompts.clicks.inside_box(region.grid)
+        walk = 2 * np.arctanh(np.clip(shown[WALK], -SURE, SURE))
+        logits = logits + self.settings.guidance_strength * MORE_WALK * walk
+        probability = special.expit(logits) * inside
         newest = region.to_working(prompts.voxels_kji[-1])
         answer = merged(previous, probability.astype(np.float32), clicks, newest_kji=newest)
         fine = self._fine(scene, prompts, answer)
-        return _Step(key, answer, fine, np.asarray(special.expit(shown[10]), dtype=np.float32))
+        attention: FloatArray = special.expit(shown[ATTENTION]).astype(np.float32)
+        ambiguity = None
+        if guided:
+            within = None if outside is None else inside
+            ambiguity = scene.widened.ambiguity(
+                clicks.positive_kji, clicks.negative_kji, inside=within
+            )
+        return _Step(key, answer, fine, attention, ambiguity)
 
     def _fine(self, scene: _Scene, prompts: ResolvedPrompts, working: FloatArray) -> Patch:
         """Bring an answer to the volume's own voxels, merged with the one before."""

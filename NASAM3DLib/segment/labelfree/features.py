@@ -1,4 +1,4 @@
-"""What the network is shown: densities, what the clicks say about them, and the mask before."""
+"""What the network is shown: densities, what clicks say of them, a random walk, the mask before."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from NASAM3DLib.segment.density import DECAY, density_attention, smoothed
+from NASAM3DLib.segment.density import DECAY, smoothed
 from NASAM3DLib.segment.fronts import DensityFronts
 from NASAM3DLib.segment.region_box import IndexArray, to_triple
-from NASAM3DLib.segment.walk import WorkingClicks
+from NASAM3DLib.segment.walk import WorkingClicks, guided_walk
 
 FloatArray = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
 
 CHANNELS = (
     "soft_window",
@@ -26,15 +27,22 @@ CHANNELS = (
     "positive_clicks",
     "negative_clicks",
     "previous_probability",
+    "walk",
     "attention_logit",
 )
 """Names of the channels, in order."""
 
-GUIDED = (2, 3, 4, 5, 6, 10)
+GUIDED = (2, 3, 4, 5, 6, 10, 11)
 """Channels that are zero without density guidance."""
 
 PREVIOUS = 9
 """Channel of the probability before."""
+
+WALK = 10
+"""Channel of the random walker's answer to the same clicks, which is added at the logits too."""
+
+ATTENTION = 11
+"""Channel of the density attention, which the convolutions do not see."""
 
 CLICK_SIGMA = 2.0
 """Standard deviation of the Gaussian that marks a click, voxels."""
@@ -48,6 +56,7 @@ def network_input(
     previous: FloatArray,
     *,
     guided: bool = True,
+    outside: BoolArray | None = None,
 ) -> FloatArray:
     """Assemble the channels for one region and its clicks.
 
@@ -61,10 +70,12 @@ def network_input(
         Probability after the click before; zeros at first.
     guided : bool
         Whether the channels of the density guidance are filled.
+    outside : ndarray, shape (k, j, i), bool, optional
+        Voxels known to be background; the random walker is told.
 
     Returns
     -------
-    ndarray, shape (11, k, j, i), float32
+    ndarray, shape (12, k, j, i), float32
         See ``CHANNELS``. Windowed densities lie in [-1, 1.5], all else but the last in [-1, 1].
 
     Notes
@@ -72,7 +83,8 @@ def network_input(
     Soft window ``clip((v - 40) / 200, -1, 1)``, wide window ``clip(v / 1000, -1, 1.5)``, relative
     density ``tanh((v - m) / 100)`` with m the mean of the positive clicks' medians, likelihoods
     the largest over the clicks of a sign, attention ``exp(-d / tau)`` of either sign, clicks as
-    Gaussians of two voxels, and last ``logit(A)`` of the competing fronts.
+    Gaussians of two voxels, ``2 W - 1`` with W the probability of the density-guided random walker
+    on the same voxels, and last ``logit(A)`` of the competing fronts.
     """
     volume = fronts.region.array_hu
     result = np.zeros((len(CHANNELS), *volume.shape), dtype=np.float32)
@@ -83,6 +95,9 @@ def network_input(
     result[PREVIOUS] = previous
     if guided:
         _fill_guidance(result, fronts, clicks)
+        walk, attention = guided_walk(fronts, clicks, strength=1.0, outside=outside)
+        result[WALK] = 2 * walk - 1
+        result[ATTENTION] = special.logit(attention)
     return result
 
 
@@ -121,7 +136,6 @@ def _fill_guidance(result: FloatArray, fronts: DensityFronts, clicks: WorkingCli
     if negative is not None:
         result[5] = _likelihood(fronts, clicks.negative_kji)
         result[6] = np.exp(-negative / np.float32(DECAY))
-    result[10] = special.logit(density_attention(positive, negative))
 
 
 def _likelihood(fronts: DensityFronts, voxels_kji: Sequence[IndexArray] | IndexArray) -> FloatArray:

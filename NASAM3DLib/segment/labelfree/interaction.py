@@ -179,7 +179,7 @@ class Interaction:
 
         Returns
         -------
-        ndarray, shape (11, k, j, i), float32
+        ndarray, shape (12, k, j, i), float32
         """
         return network_input(self.fronts, self.clicks, self.previous, guided=self.guided)
 

@@ -9,17 +9,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-N_INPUTS = 10
+from NASAM3DLib.segment.labelfree.features import WALK
+
+N_INPUTS = 11
 """Channels of :mod:`~NASAM3DLib.segment.labelfree.features` that the convolutions see."""
 
-N_DIRECT = 6
-"""The last of them, all made of the clicks and the mask before, are shown to the head once more."""
+N_DIRECT = 7
+"""The last of them, which tell what clicks and the mask before say, are shown to the head too."""
 
 GROUP_SIZE = 8
 """Channels that are normalised together."""
 
-FIRST_WEIGHT = 2.0
-"""Weight of the density attention at the logits before any training."""
+FIRST_WEIGHTS = (2.0, 1.0)
+"""Weights of density attention and random walker at the logits before any training."""
+
+SURE = 0.998
+"""What the walker's channel is limited to before it becomes a logit, at most 6.9 then."""
 
 _SLOPE = 0.01
 
@@ -118,9 +123,10 @@ class LabelFreeNetwork(nn.Module):
     Notes
     -----
     The last channel of the input is ``logit(A)`` of the density-aware attention; the convolutions
-    do not see it. The output is ``logit = U(x) + softplus(w) logit(A)``, the fusion of
-    :mod:`~NASAM3DLib.segment.density` with a learned weight. The sum is computed in float32,
-    whatever the precision of the convolutions.
+    do not see it. The output is ``logit = U(x) + softplus(w) logit(A) + softplus(v) logit(W)``, the
+    fusion of :mod:`~NASAM3DLib.segment.density` with learned weights, of the attention A and of the
+    random walker's probability W, which the channel before the last tells as ``2 W - 1``. The sum
+    is computed in float32, whatever the precision of the convolutions.
     """
 
     def __init__(self, config: NetworkConfig | None = None) -> None:
@@ -136,24 +142,30 @@ class LabelFreeNetwork(nn.Module):
         self.lift = nn.ModuleList(nn.Conv3d(a, b, 1) for a, b in pairs)
         self.up = nn.ModuleList(ConvNorm(2 * b, b) for _, b in pairs)
         self.head = nn.Conv3d(channels[0] + N_DIRECT, 1, 1)
-        start = torch.log(torch.expm1(torch.tensor(FIRST_WEIGHT)))
-        self.raw_weight = nn.Parameter(start)
+        start = torch.log(torch.expm1(torch.tensor(FIRST_WEIGHTS)))
+        self.raw_weight = nn.Parameter(start[0].clone())
+        self.raw_walk_weight = nn.Parameter(start[1].clone())
 
     @property
     def guidance_weight(self) -> Tensor:
         """Weight w of the density attention at the logits, positive."""
         return functional.softplus(self.raw_weight)
 
+    @property
+    def walk_weight(self) -> Tensor:
+        """Weight v of the random walker at the logits, positive."""
+        return functional.softplus(self.raw_walk_weight)
+
     def forward(self, x: Tensor, *, strength: float = 1.0) -> Tensor:
         """Compute the logits of the object.
 
         Parameters
         ----------
-        x : Tensor, shape (b, 11, k, j, i), float32
+        x : Tensor, shape (b, 12, k, j, i), float32
             Channels of :func:`~NASAM3DLib.segment.labelfree.features.network_input`; the edges are
             multiples of ``config.multiple``.
         strength : float
-            Factor on the learned weight of the density attention.
+            Factor on the learned weights of density attention and random walker.
 
         Returns
         -------
@@ -181,7 +193,9 @@ class LabelFreeNetwork(nn.Module):
             y = functional.interpolate(lift(y), size=beside.shape[2:], mode="trilinear")
             y = up(torch.cat([y, beside], dim=1))
         logits: Tensor = self.head(torch.cat([y, seen[:, -N_DIRECT:].to(y.dtype)], dim=1))
-        return logits.float() + strength * self.guidance_weight.float() * attention.float()
+        walk = 2 * torch.atanh(seen[:, WALK : WALK + 1].float().clamp(-SURE, SURE))
+        guidance = self.guidance_weight.float() * attention.float() + self.walk_weight * walk
+        return logits.float() + strength * guidance
 
 
 def build_network(config: NetworkConfig | None = None, *, seed: int = 0) -> LabelFreeNetwork:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -14,17 +13,15 @@ import torch
 from torch import Tensor
 
 from NASAM3DLib.files import replacing
-from NASAM3DLib.progress import ProgressCallback, no_progress
 from NASAM3DLib.segment.labelfree.interaction import Interaction
 from NASAM3DLib.segment.labelfree.network import LabelFreeNetwork, NetworkConfig, channels_last
 from NASAM3DLib.segment.labelfree.training_data import GeneratedSource, TrainingSettings, rate_at
-from NASAM3DLib.segment.labelfree.weights import save_weights
+from NASAM3DLib.segment.labelfree.weights import LoadedWeights, save_weights
 from NASAM3DLib.segment.sam_med3d.checkpoint import read_checkpoint
 from NASAM3DLib.segment.sam_med3d.training_loss import dice_and_entropy
+from NASAM3DLib.segment.training_loop import TrainingLoop, check_settings
 
-logger = logging.getLogger(__name__)
-
-FORMAT = "nasam3d-labelfree-training-1"
+FORMAT = "nasam3d-labelfree-training-2"
 
 ROUND_WEIGHTS = (22, 16, 13, 11, 9, 8, 7, 5, 4, 3, 2)
 """How often an interaction has 0, 1, ... 10 corrections."""
@@ -36,7 +33,7 @@ GRADIENT_LIMIT = 2.0
 """Largest norm of the gradient of one step."""
 
 
-class Trainer:
+class Trainer(TrainingLoop):
     """Trains a network; the same seed on the same machine gives the same weights.
 
     Parameters
@@ -59,6 +56,7 @@ class Trainer:
     def __init__(
         self, network: LabelFreeNetwork, settings: TrainingSettings, *, device: str = "cpu"
     ) -> None:
+        super().__init__(settings)
         self.settings = settings
         self.device = torch.device(device)
         self.network = network.to(self.device).train()
@@ -67,51 +65,32 @@ class Trainer:
             network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
         self.averaged = {name: value.clone() for name, value in network.state_dict().items()}
-        self.losses: list[float] = []
+        self.start: dict[str, Any] | None = None
         self.dices: list[list[float]] = []
         self.seconds = 0.0
 
-    def run(
-        self, path: Path, *, progress: ProgressCallback = no_progress, force: bool = False
-    ) -> list[float]:
-        """Train, and write checkpoints.
+    def start_from(self, loaded: LoadedWeights) -> None:
+        """Take the weights of a trained network instead of random ones.
 
         Parameters
         ----------
-        path : Path
-            Checkpoint to write.
-        progress : callable
-            Called with stage and fraction; may raise to end. The last checkpoint stays.
-        force : bool
-            Whether an existing file may be replaced by the first checkpoint.
-
-        Returns
-        -------
-        list of float
-            Loss of each interaction, those before a continuation included.
+        loaded : LoadedWeights
+            Weights and their record, which becomes a part of the new one.
 
         Raises
         ------
-        FileExistsError
-            If the file exists and must not be replaced.
-        RuntimeError
-            If the loss is not finite.
+        ValueError
+            If that network has other channels.
         """
-        total = self.settings.n_updates
-        while len(self.losses) < total:
-            done = len(self.losses)
-            progress(self.stage(), done / total)
-            started = time.process_time()
-            loss, dices = self._interact(done)
-            self.seconds += time.process_time() - started
-            self.losses.append(loss)
-            self.dices.append(dices)
-            if (done + 1) % self.settings.save_every == 0 or done + 1 == total:
-                self.save(path, force=force)
-                force = True
-                logger.info("%d interactions, %s", done + 1, self.stage())
-        progress(self.stage(), 1.0)
-        return self.losses
+        wanted, got = self.network.config.channels, loaded.network.config.channels
+        if wanted != got:
+            raise ValueError(
+                f"The weights are those of a network with channels {got}, and one with {wanted} is "
+                "to be trained: ask for the same channels."
+            )
+        self.network.load_state_dict(loaded.network.state_dict())
+        self.averaged = {name: v.clone() for name, v in self.network.state_dict().items()}
+        self.start = {"sha256": loaded.sha256, "training": loaded.record}
 
     def stage(self) -> str:
         """Say how training goes.
@@ -147,6 +126,7 @@ class Trainer:
             "weights": _on_cpu(self.network.state_dict()),
             "averaged": _on_cpu(self.averaged),
             "optimiser": self.optimiser.state_dict(),
+            "start": self.start,
             "losses": list(self.losses),
             "dices": [list(values) for values in self.dices],
             "seconds": self.seconds,
@@ -168,28 +148,24 @@ class Trainer:
             If it is no checkpoint of a training, or of one with another network or settings.
         """
         content = read_training(path)
-        former, present = dict(content["settings"]), asdict(self.settings)
-        former["channels"], present["channels"] = (
-            list(content["channels"]),
-            list(self.network.config.channels),
-        )
-        changed = [
-            f"{name} was {former.get(name)} and is {value}"
-            for name, value in present.items()
-            if name not in FREE_TO_CHANGE and former.get(name) != value
-        ]
-        if changed:
-            raise ValueError(
-                f"{path} was trained with other settings ({'; '.join(changed)}): continue with the "
-                "same, or start anew."
-            )
+        former = {**content["settings"], "channels": list(content["channels"])}
+        present = {**asdict(self.settings), "channels": list(self.network.config.channels)}
+        check_settings(former, present, path, free=FREE_TO_CHANGE)
         self.network.load_state_dict(content["weights"])
         self.averaged = {n: v.to(self.device) for n, v in content["averaged"].items()}
         self.optimiser.load_state_dict(content["optimiser"])
+        self.start = content["start"]
         self.losses = [float(loss) for loss in content["losses"]]
         self.dices = [[float(dice) for dice in values] for values in content["dices"]]
         self.seconds = float(content["seconds"])
-        logger.info("Training is continued after %d interactions.", len(self.losses))
+
+    def _update(self, number: int) -> float:
+        """Train on one interaction and keep its Dice."""
+        started = time.process_time()
+        loss, dices = self._interact(number)
+        self.seconds += time.process_time() - started
+        self.dices.append(dices)
+        return loss
 
     def _interact(self, number: int) -> tuple[float, list[float]]:
         """Train on one batch through its click rounds; gives mean loss, and Dice by round."""
@@ -314,6 +290,7 @@ def export(checkpoint: Path, path: Path, *, force: bool = False) -> str:
             for n in (0, 2, 4, 9)
             if any(len(v) > n for v in recent)
         },
+        "start": content["start"],
     }
     return save_weights(averaged_network(content), path, record=record, force=force)
 

@@ -17,7 +17,7 @@ from NASAM3DLib.files import write_bytes, write_text
 from NASAM3DLib.segment.labelfree.location import default_path
 from NASAM3DLib.segment.labelfree.network import LabelFreeNetwork, NetworkConfig, channels_last
 
-FORMAT = "nasam3d-labelfree-1"
+FORMAT = "nasam3d-labelfree-2"
 
 MAX_BYTES = 10_000_000
 """Largest file of weights."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 
-from NASAM3DLib.progress import ProgressCallback, no_progress
 from NASAM3DLib.segment.sam_med3d.checkpoint import (
     load_checkpoint,
     read_checkpoint,
@@ -20,8 +18,7 @@ from NASAM3DLib.segment.sam_med3d.click_loop import ClickMemory
 from NASAM3DLib.segment.sam_med3d.model import SamMed3D
 from NASAM3DLib.segment.sam_med3d.training_data import SampleSource
 from NASAM3DLib.segment.sam_med3d.training_loss import interactive_loss
-
-logger = logging.getLogger(__name__)
+from NASAM3DLib.segment.training_loop import TrainingLoop, check_settings
 
 TRAINING_KEY = "training"
 OPTIMISER_KEY = "optimizer_state_dict"
@@ -93,7 +90,7 @@ class TrainingSettings:
             )
 
 
-class Trainer:
+class Trainer(TrainingLoop):
     """Trains a network on samples; the same seed on the same machine gives the same weights.
 
     Parameters
@@ -116,6 +113,7 @@ class Trainer:
     def __init__(
         self, model: SamMed3D, source: SampleSource, settings: TrainingSettings, *, device: str
     ) -> None:
+        super().__init__(settings)
         self.settings = settings
         self.source = source
         self.device = torch.device(device)
@@ -132,44 +130,6 @@ class Trainer:
         )
         scaled = settings.precision == "float16" and self.device.type == "cuda"
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=scaled)
-        self.losses: list[float] = []
-
-    def run(
-        self, path: Path, *, progress: ProgressCallback = no_progress, force: bool = False
-    ) -> list[float]:
-        """Train, and write checkpoints.
-
-        Parameters
-        ----------
-        path : Path
-            Checkpoint, in the layout of the public one with the state of training beside it.
-        progress : callable
-            Called with stage and fraction; may raise to end. The last checkpoint stays.
-        force : bool
-            Whether an existing file may be replaced by the first checkpoint.
-
-        Returns
-        -------
-        list of float
-            Loss of each update, those before a continuation included.
-
-        Raises
-        ------
-        FileExistsError
-            If the file exists and must not be replaced.
-        RuntimeError
-            If the loss is not finite.
-        """
-        settings = self.settings
-        while len(self.losses) < settings.n_updates:
-            done = len(self.losses)
-            progress(_stage(self.losses), done / settings.n_updates)
-            self.losses.append(self._update(done))
-            if (done + 1) % settings.save_every == 0 or done + 1 == settings.n_updates:
-                self.save(path, force=force)
-                force = True
-        progress(_stage(self.losses), 1.0)
-        return self.losses
 
     def save(self, path: Path, *, force: bool = False) -> None:
         """Write a checkpoint from which training can be continued.
@@ -207,27 +167,12 @@ class Trainer:
             raise ValueError(
                 f"{path} holds weights but no state of training: start from it as weights instead."
             )
-        self._check_settings(training["settings"], path)
+        check_settings(training["settings"], asdict(self.settings), path, free=FREE_TO_CHANGE)
         weights = load_checkpoint(path, config=self.model.config).state_dict()
         self.model.load_state_dict(weights)
         self.optimiser.load_state_dict(content[OPTIMISER_KEY])
         self._scaler.load_state_dict(content.get(SCALER_KEY, {}))
         self.losses = [float(loss) for loss in training["losses"]]
-        logger.info("Training is continued after %d updates.", len(self.losses))
-
-    def _check_settings(self, former: dict[str, Any], path: Path) -> None:
-        """Refuse to continue with settings that would make another training of it."""
-        present = asdict(self.settings)
-        changed = [
-            f"{name} was {former.get(name)} and is {value}"
-            for name, value in present.items()
-            if name not in FREE_TO_CHANGE and former.get(name) != value
-        ]
-        if changed:
-            raise ValueError(
-                f"{path} was trained with other settings ({'; '.join(changed)}): continue with the "
-                "same, or start anew from it as weights."
-            )
 
     def _update(self, number: int) -> float:
         """Make one step of the optimiser; gives the mean loss of its batches."""
@@ -265,45 +210,6 @@ class Trainer:
             )
 
 
-def train(
-    trainer: Trainer,
-    path: Path,
-    *,
-    resume: bool = False,
-    progress: ProgressCallback = no_progress,
-    force: bool = False,
-) -> list[float]:
-    """Train from the beginning, or from a checkpoint on.
-
-    Parameters
-    ----------
-    trainer : Trainer
-        Network, samples and settings.
-    path : Path
-        Checkpoint to write, and to continue from.
-    resume : bool
-        Whether to continue if the file is there.
-    progress : callable
-        See :meth:`Trainer.run`.
-    force : bool
-        Whether an existing file may be replaced.
-
-    Returns
-    -------
-    list of float
-        Loss of each update.
-    """
-    if resume and path.is_file():
-        trainer.restore(path)
-        force = True
-    return trainer.run(path, progress=progress, force=force)
-
-
 def _rate_at(part: float) -> float:
     """Give the learning rate after a part of the updates, in that of the beginning."""
     return float(DROP_FACTOR ** sum(part >= drop for drop in DROPS))
-
-
-def _stage(losses: list[float]) -> str:
-    """Say how training goes."""
-    return f"loss {losses[-1]:.3f}" if losses else "training"

@@ -272,7 +272,7 @@ def test_one_question_covers_pytorch_too(
     monkeypatch.setattr(packages, "hasTorch", lambda: False)
     monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", answer)
     monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
-    user.ui.engineComboBox.currentText = "Network alone"
+    user.ui.engineComboBox.currentText = "SAM-Med3D"
     user.ui.positiveButton.click()
     assert "Install the extension PyTorch" in "".join(slot_errors.take())
     user.widget.updateGui()

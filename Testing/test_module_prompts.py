@@ -204,9 +204,9 @@ def test_an_engine_says_what_it_needs_and_gets_it(
     )
     engines = part_of_engines(monkeypatch)
     assert ready.ui.engineInfoLabel.text == "Needs nothing more."
-    ready.ui.engineComboBox.currentText = "Network alone"
+    ready.ui.engineComboBox.currentText = "Random walker"
     ready.rest()
-    assert ready.ui.engineInfoLabel.text == "Everything that it needs is installed."
+    assert ready.ui.engineInfoLabel.text == "Needs nothing more."
     assert ready.ui.downloadButton.isHidden()
     ready.place(BALL_CENTRE_RAS)
     before = ready.mask()
@@ -238,10 +238,10 @@ def test_engines_say_that_pytorch_is_missing(ready: User, monkeypatch: pytest.Mo
     monkeypatch.setattr(part_of_module("engines"), "hasTorch", lambda: False)
     monkeypatch.setattr(ready.client, "shares_files", True)
     ready.widget.updateGui()
-    assert "a small network would answer corrections" in ready.ui.engineInfoLabel.text
-    ready.ui.engineComboBox.currentText = "Network alone"
+    assert "a small network would answer" in ready.ui.engineInfoLabel.text
+    ready.ui.engineComboBox.currentText = "Random walker"
     ready.rest()
-    assert ready.ui.engineInfoLabel.text == "Still needs PyTorch, about 850 MB."
+    assert ready.ui.engineInfoLabel.text == "Needs nothing more."
     ready.ui.engineComboBox.currentText = "SAM-Med3D"
     ready.rest()
     assert ready.ui.engineInfoLabel.text.startswith("Still needs PyTorch, about 850 MB")

@@ -26,12 +26,14 @@ class EngineChoice:
         self.ui.downloadButton.visible = isMissing
         self.ui.downloadButton.text = _("Stop") if self.job else _("Download weights…")
         engine = parameters.engine if parameters else Engine.BUILT_IN
-        self.ui.engineInfoLabel.text = self.need(engine) if needsTorch(engine) else self.builtIn()
+        self.ui.engineInfoLabel.text = (
+            self.need(engine) if needsTorch(engine) else self.free(engine)
+        )
 
-    def builtIn(self) -> str:
-        """Say in a line what the built-in engine does here."""
-        if self.hasTorch() is False:
-            return _("Needs nothing more. With PyTorch a small network would answer corrections.")
+    def free(self, engine) -> str:
+        """Say in a line what an engine that needs nothing does here."""
+        if engine == Engine.BUILT_IN and self.hasTorch() is False:
+            return _("Needs nothing more. With PyTorch a small network would answer, more exactly.")
         return _("Needs nothing more.")
 
     def hasTorch(self):

@@ -26,7 +26,7 @@ class Choice(enum.Enum):
             "cpu": _("CPU"),
             "cuda": _("GPU (CUDA)"),
             "": _("Built-in"),
-            "label-free": _("Network alone"),
+            "density-guided": _("Random walker"),
             "sam-med3d": _("SAM-Med3D"),
         }[self.value]
 
@@ -34,7 +34,7 @@ class Choice(enum.Enum):
 Method = Choice("Method", {"TV": "tv", "FDK": "fdk", "FIELD": "field"})
 Quality = Choice("Quality", {"PREVIEW": "preview", "STANDARD": "standard", "BEST": "best"})
 Quantity = Choice("Quantity", {"HU": "HU", "ATTENUATION": "attenuation"})
-Engine = Choice("Engine", {"BUILT_IN": "", "LABEL_FREE": "label-free", "SAM_MED3D": "sam-med3d"})
+Engine = Choice("Engine", {"BUILT_IN": "", "WALKER": "density-guided", "SAM_MED3D": "sam-med3d"})
 Device = Choice("Device", {"AUTO": "auto", "CPU": "cpu", "CUDA": "cuda"})
 
 
@@ -63,7 +63,7 @@ class NASAM3DParameterNode:
 
 def needsTorch(engine) -> bool:
     """Tell whether an engine works only with PyTorch."""
-    return engine != Engine.BUILT_IN
+    return engine == Engine.SAM_MED3D
 
 
 def canBeUncertain(parameters) -> bool:

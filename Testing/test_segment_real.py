@@ -71,9 +71,9 @@ def session(
     return scores
 
 
-# Measured after 1, 3 and 5 clicks. Walker: liver .88 .89 .91, spleen .87 .88 .89, kidney .80 .92 .93;
-# network: .59 .89 .91, .89 .93 .94, .47 .94 .94. One voxel rounded differently can move a later
-# click, so the floors lie below.
+# Measured after 1, 3 and 5 clicks. Walker: liver .88 .89 .91, spleen .87 .88 .89, kidney .80 .92
+# .93; network: .59 .89 .91, .89 .93 .94, .47 .94 .94. One voxel rounded differently can move a
+# later click, so the floors lie below.
 @pytest.mark.parametrize(
     ("engine", "name", "floors"),
     [

@@ -378,7 +378,7 @@ def test_the_command_takes_a_users_file_with_or_without_the_word(
     text = (tmp_path / "docs" / "tables.md").read_text("utf-8")
     assert "balls (peer; 0.1.0): a ball of 15 mm around each click." in text
     assert (tmp_path / "bench-output" / "tables" / "tables.html").is_file()
-    assert "label-free: not run" in text
+    assert "built-in: not run" in text
 
 
 def test_help_of_the_group_names_all_benchmarks():

@@ -180,8 +180,6 @@ class LabelFreeSegmenter(ClickEngine):
         outside = None if prompts.clicks.box_ras is None else ~inside
         shown = network_input(scene.fronts, clicks, previous, guided=guided, outside=outside)
         logits = tiled_logits(self._logits, shown, multiple=self.network.config.multiple)
-        walk = 2 * np.arctanh(np.clip(shown[WALK], -SURE, SURE))
-        logits = logits + self.settings.guidance_strength * MORE_WALK * walk
         probability = special.expit(logits) * inside
         newest = region.to_working(prompts.voxels_kji[-1])
         answer = merged(previous, probability.astype(np.float32), clicks, newest_kji=newest)
@@ -221,7 +219,7 @@ class LabelFreeSegmenter(ClickEngine):
         return _trimmed(Patch(merged(old, new, clicks, newest_kji=newest, near=near), lower))
 
     def _logits(self, shown: FloatArray) -> FloatArray:
-        """Run the network on one tile."""
+        """Run the network on one tile, and add what is not learned."""
         x = torch.from_numpy(np.ascontiguousarray(shown))[None].to(self.options.device)
         reduced = self.options.precision == "bfloat16"
         place = torch.device(self.options.device).type
@@ -230,7 +228,9 @@ class LabelFreeSegmenter(ClickEngine):
             torch.autocast(place, dtype=torch.bfloat16, enabled=reduced),
         ):
             logits = self.network(x, strength=self.settings.guidance_strength)
+        walk = 2 * np.arctanh(np.clip(shown[WALK], -SURE, SURE))
         result: FloatArray = logits[0, 0].float().cpu().numpy()
+        result += self.settings.guidance_strength * MORE_WALK * walk
         return result
 
 

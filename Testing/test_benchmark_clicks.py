@@ -170,9 +170,7 @@ def test_an_unreadable_case_is_listed_and_the_others_go_on(tmp_path: Path, setti
 
 
 def test_what_cannot_be_measured_is_refused(folder: Path, settings: ClickSettings):
-    with pytest.raises(
-        ValueError, match="no method 'magic': choose from built-in, density-guided"
-    ):
+    with pytest.raises(ValueError, match="no method 'magic': choose from built-in, density-guided"):
         run_clicks(sources_of(folder), replace(settings, methods=("magic",)))
     with pytest.raises(ValueError, match="needs cases"):
         run_clicks([], settings)

@@ -261,6 +261,11 @@ def test_info_describes_each_kind_of_file(in_workplace: Path) -> None:
     assert "itk-rtk" in machine
 
 
+def heed_interrupts() -> None:
+    """Undo what is inherited from a shell that runs the tests in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def process(*arguments: str, folder: Path) -> subprocess.Popen[str]:
     root = Path(__file__).resolve().parents[1]
     environment = {**os.environ, "PYTHONPATH": str(root)}
@@ -271,6 +276,7 @@ def process(*arguments: str, folder: Path) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=None if sys.platform == "win32" else heed_interrupts,
     )
 
 

@@ -27,6 +27,7 @@ from NASAM3DLib.benchmark.density_tables import (
     harm_table,
     paired,
     ranking,
+    share_harmed,
 )
 from NASAM3DLib.benchmark.density_variants import METHODS
 from NASAM3DLib.benchmark.document import Document, measured_words, missing_section
@@ -97,10 +98,7 @@ def verdict(rows: Sequence[Row], engine: str) -> tuple[str, ...]:
     if not pairs:
         return ()
     gains = [gain(pairs, n) for n in JUDGED]
-    shares = [
-        float(np.mean([b.after(n).dice - a.after(n).dice < -HARM for a, b in pairs]))
-        for n in JUDGED
-    ]
+    shares = [share_harmed(pairs, n) for n in JUDGED]
     reached = "reached" if min(one.mean for one in gains) >= AIM else "not reached"
     order = ranking(rows, engine)
     place = [choice for choice, _ in order].index(DEFAULT)

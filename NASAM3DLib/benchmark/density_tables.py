@@ -106,10 +106,9 @@ def against_off(rows: Sequence[Row], engine: str) -> Table:
             pairs = paired(rows, engine, choice, view=view)
             if pairs and choice != OFF:
                 gains = [interval(gain(pairs, n), signed=True) for n in clicks]
-                first = [after.after(1).dice - before.after(1).dice for before, after in pairs]
-                last = [after.after(3).dice - before.after(3).dice for before, after in pairs]
-                harmed = [100 * float(np.mean(np.array(one) < -HARM)) for one in (first, last)]
-                lines.append((view, choice, len(pairs), *gains, *harmed, min(first + last)))
+                harmed = [100 * share_harmed(pairs, n) for n in JUDGED]
+                worst = min(min(changes(pairs, n)) for n in JUDGED)
+                lines.append((view, choice, len(pairs), *gains, *harmed, worst))
     columns = (
         *(Column(name) for name in ("volume", "guidance", "pairs")),
         *(Column(f"Dice gained, {clicks_word(n)}") for n in clicks),
@@ -169,6 +168,42 @@ def paired(
     return [(bases[_place(row)], row) for row in mine if _place(row) in bases]
 
 
+def changes(pairs: Sequence[tuple[Row, Row]], n_clicks: int) -> list[float]:
+    """Give what each pair differs by.
+
+    Parameters
+    ----------
+    pairs : sequence of tuple of Row
+        Of :func:`paired`.
+    n_clicks : int
+        After how many clicks.
+
+    Returns
+    -------
+    list of float
+        Differences in Dice.
+    """
+    return [b.after(n_clicks).dice - a.after(n_clicks).dice for a, b in pairs]
+
+
+def share_harmed(pairs: Sequence[tuple[Row, Row]], n_clicks: int) -> float:
+    """Give the share of the pairs that lose more than 0.01 Dice.
+
+    Parameters
+    ----------
+    pairs : sequence of tuple of Row
+        Of :func:`paired`, at least one.
+    n_clicks : int
+        After how many clicks.
+
+    Returns
+    -------
+    float
+        In [0, 1].
+    """
+    return float(np.mean(np.array(changes(pairs, n_clicks)) < -HARM))
+
+
 def gain(pairs: Sequence[tuple[Row, Row]], n_clicks: int) -> Summary:
     """Summarise what pairs differ by.
 
@@ -184,8 +219,7 @@ def gain(pairs: Sequence[tuple[Row, Row]], n_clicks: int) -> Summary:
     Summary
         Of the differences in Dice, with an interval that draws cases.
     """
-    changes = [b.after(n_clicks).dice - a.after(n_clicks).dice for a, b in pairs]
-    return summarise_by_case(changes, [row.case for _, row in pairs])
+    return summarise_by_case(changes(pairs, n_clicks), [row.case for _, row in pairs])
 
 
 def common(rows: Sequence[Row]) -> list[Row]:
@@ -254,10 +288,10 @@ def harm_table(rows: Sequence[Row]) -> Table:
     found: list[tuple[float, tuple[Cell, ...]]] = []
     for engine in unique([Variant.of(row.method).engine for row in rows]):
         for before, after in paired(rows, engine, DEFAULT):
-            changes = [after.after(n).dice - before.after(n).dice for n in JUDGED]
-            if min(changes) < -HARM:
+            worst = min(changes([(before, after)], n)[0] for n in JUDGED)
+            if worst < -HARM:
                 dices = [f"{before.after(n).dice:.2f} → {after.after(n).dice:.2f}" for n in JUDGED]
-                found.append((min(changes), (engine, after.view, after.title, *dices)))
+                found.append((worst, (engine, after.view, after.title, *dices)))
     lines = [cells for _, cells in sorted(found, key=lambda one: one[0])]
     columns = (
         *(Column(name) for name in ("engine", "volume", "target")),

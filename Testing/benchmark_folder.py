@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from NASAM3DLib.benchmark.discovery import find_cases
+from NASAM3DLib.benchmark.sources import FileSource, Source
 from NASAM3DLib.reconstruct.volume import Volume
 from NASAM3DLib.reconstruct.volume_io import save_volume
 from NASAM3DLib.scan.grid import VolumeGrid
@@ -92,3 +94,8 @@ def methods_file(folder: Path) -> Path:
     path = folder / "methods.py"
     path.write_text(METHODS, encoding="utf-8")
     return path
+
+
+def sources_of(folder: Path) -> list[Source]:
+    """Find the cases of a folder."""
+    return [FileSource(case) for case in find_cases(folder)]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmark_folder import make_folder, methods_file
+from benchmark_folder import make_folder, methods_file, sources_of
 from typer.testing import CliRunner
 
 from NASAM3DLib.benchmark import click_document
@@ -25,10 +25,8 @@ from NASAM3DLib.benchmark.click_tables import (
     shown_clicks,
 )
 from NASAM3DLib.benchmark.click_task import ClickSettings
-from NASAM3DLib.benchmark.discovery import find_cases
 from NASAM3DLib.benchmark.journal import ClickFigures, Journal, Row
 from NASAM3DLib.benchmark.pool import mapped
-from NASAM3DLib.benchmark.sources import FileSource, Source
 from NASAM3DLib.cli.app import app
 from NASAM3DLib.cli.benchmark import views_of
 
@@ -50,10 +48,6 @@ def settings(folder: Path, tmp_path: Path) -> ClickSettings:
         method_files=(methods_file(folder),),
         n_clicks=3,
     )
-
-
-def sources_of(folder: Path) -> list[Source]:
-    return [FileSource(case) for case in find_cases(folder)]
 
 
 @pytest.fixture(scope="module")

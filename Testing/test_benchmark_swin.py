@@ -20,10 +20,8 @@ from NASAM3DLib.benchmark.click_task import ClickSettings
 from NASAM3DLib.benchmark.comparators.swin_unetr import METHODS, NAME, trained
 from NASAM3DLib.benchmark.methods.protocol import Occasion
 from NASAM3DLib.benchmark.sources import GeneratedSource, ThinnedSource
+from NASAM3DLib.benchmark.swin_plan import Example, Plan, SwinSettings
 from NASAM3DLib.benchmark.swin_unetr import (
-    Example,
-    Plan,
-    SwinSettings,
     labelled_loss,
     network_input,
     train,

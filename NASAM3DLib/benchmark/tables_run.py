@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from NASAM3DLib.benchmark import comparators
 from NASAM3DLib.benchmark.click_task import ClickSettings
 from NASAM3DLib.benchmark.recipes import Reconstructed
 from NASAM3DLib.benchmark.sources import GeneratedSource, Source, ThinnedSource
+from NASAM3DLib.benchmark.swin_plan import METHOD_FILE, Example, SwinSettings
 from NASAM3DLib.benchmark.views import Look, shown_volume
 from NASAM3DLib.progress import ProgressCallback, no_progress, sub_progress
-
-if TYPE_CHECKING:
-    from NASAM3DLib.benchmark.swin_unetr import SwinSettings
 
 SWIN_FOLDER = "swin-unetr"
 ASD_AT = (1, 3, 5, 10)
@@ -34,8 +31,6 @@ def comparator_files(folder: Path) -> tuple[Path, ...]:
     tuple of Path
         One for each comparator.
     """
-    from NASAM3DLib.benchmark.swin_unetr import METHOD_FILE
-
     place = Path(comparators.__file__).parent
     files = {path.stem: path for path in sorted(place.glob("[a-z]*.py"))}
     own = folder / SWIN_FOLDER / METHOD_FILE
@@ -107,7 +102,7 @@ def train_swin(
     ValueError
         If no object has a name in two cases.
     """
-    from NASAM3DLib.benchmark.swin_unetr import Example, train
+    from NASAM3DLib.benchmark.swin_unetr import train
 
     examples = []
     own = [source for source in sources if not isinstance(_original(source), GeneratedSource)]

@@ -78,7 +78,7 @@ def run(
     from NASAM3DLib.benchmark.click_run import run_clicks
     from NASAM3DLib.benchmark.click_task import ClickSettings
     from NASAM3DLib.benchmark.reconstruction_table import all_figures
-    from NASAM3DLib.benchmark.swin_unetr import SwinSettings
+    from NASAM3DLib.benchmark.swin_plan import SwinSettings
     from NASAM3DLib.benchmark.tables_document import make_document
     from NASAM3DLib.benchmark.tables_run import comparator_files, looks_of, train_swin, with_asd
     from NASAM3DLib.cli.console import shown_progress

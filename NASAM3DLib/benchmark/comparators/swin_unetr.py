@@ -51,7 +51,7 @@ class SwinUnetrSegmenter:
     _newest: tuple[str, FloatArray] | None = None
 
     def __init__(self, folder: Path, occasion: Occasion) -> None:
-        from NASAM3DLib.benchmark.swin_unetr import Plan
+        from NASAM3DLib.benchmark.swin_plan import Plan
 
         self.folder = folder
         self.plan = Plan.read(folder)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from analytic_objects import Ellipsoid, circular_scan, project
 
+from NASAM3DLib.joint.cutting import cut_up
 from NASAM3DLib.joint.directional import (
     Course,
     DirectionalProx,
@@ -16,7 +17,7 @@ from NASAM3DLib.joint.directional import (
     directional_variation,
     no_guide,
 )
-from NASAM3DLib.joint.guide import EDGE_STEP, LONGEST, cut_up, guide_of
+from NASAM3DLib.joint.guide import EDGE_STEP, LONGEST, guide_of
 from NASAM3DLib.progress import Cancelled
 from NASAM3DLib.reconstruct.iterative import IterationState, TotalVariationProblem
 from NASAM3DLib.reconstruct.settings import Phase

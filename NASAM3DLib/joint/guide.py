@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from NASAM3DLib.joint.cutting import cut_up
 from NASAM3DLib.joint.directional import Int8Array, as_guide
 from NASAM3DLib.reconstruct.refine import FACTOR
 from NASAM3DLib.reconstruct.volume import AIR_ATTENUATION, WATER_ATTENUATION
@@ -76,25 +77,6 @@ def guide_of(
         xi = as_guide(np.where(stronger, surface, edges))
         guide[:, first : first + SLAB_PLANES] = xi[:, :SLAB_PLANES]
     return guide
-
-
-def cut_up(array: Float32Array) -> Float32Array:
-    """Cut wanted voxels into fine ones of the same value.
-
-    Parameters
-    ----------
-    array : ndarray, shape (k, j, i), float32
-        Values of the wanted voxels.
-
-    Returns
-    -------
-    ndarray, shape (2 i, 2 j, 2 k), float32
-        C-contiguous.
-    """
-    fine = np.asarray(array, dtype=np.float32).transpose(2, 1, 0)
-    for axis in range(3):
-        fine = np.repeat(fine, FACTOR, axis=axis)
-    return np.ascontiguousarray(fine)
 
 
 def _directions(image: Float32Array, eta: npt.ArrayLike) -> Float32Array:

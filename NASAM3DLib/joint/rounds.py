@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from NASAM3DLib.joint.cutting import cut_at_edges
 from NASAM3DLib.joint.directional import Course, GuidedProblem, Int8Array, no_guide
-from NASAM3DLib.joint.guide import cut_up, guide_of
+from NASAM3DLib.joint.guide import guide_of
 from NASAM3DLib.joint.settings import JointSettings
 from NASAM3DLib.progress import ProgressCallback, no_progress, sub_progress
 from NASAM3DLib.reconstruct.iterative import IterationState
@@ -139,7 +140,7 @@ class Rounds:
         Position
         """
         state = IterationState.starting(self.problem.grid)
-        state.volume[...] = cut_up(self.start.array)
+        state.volume[...] = cut_at_edges(self.start.array)
         state.ahead[...] = state.volume
         return Position(state, no_guide(state.volume.shape), mask)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -15,6 +15,7 @@ from NASAM3DLib.segment.labelfree.generator.sample import (
     generate,
 )
 from NASAM3DLib.segment.labelfree.interaction import Interaction, region_of
+from NASAM3DLib.segment.labelfree.rescan import rescanned_hu
 
 LAST_RATE = 0.01
 """Learning rate at the end, in the highest."""
@@ -44,6 +45,9 @@ class TrainingSettings:
         bfloat16 means autocast.
     n_targets : int
         Objects of one volume.
+    rescans : float
+        Share of volumes that are scanned with few noisy views and reconstructed by total variation,
+        instead of the faults that the generator gives.
     seed : int
         Decides volumes, objects and clicks.
     save_every : int
@@ -65,6 +69,7 @@ class TrainingSettings:
     density_dropout: float = 0.15
     precision: Literal["float32", "bfloat16"] = "bfloat16"
     n_targets: int = 4
+    rescans: float = 0.4
     seed: int = 2026
     save_every: int = 50
 
@@ -73,10 +78,11 @@ class TrainingSettings:
         for name in names:
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}.")
-        if not (0 <= self.ema < 1 and 0 <= self.density_dropout <= 1 and self.warm_up >= 0):
+        shares = (self.density_dropout, self.rescans)
+        if not (0 <= self.ema < 1 and all(0 <= s <= 1 for s in shares) and self.warm_up >= 0):
             raise ValueError(
-                "ema must lie in [0, 1), density_dropout in [0, 1] and warm_up be 0 or more, got "
-                f"{self.ema}, {self.density_dropout} and {self.warm_up}."
+                "ema must lie in [0, 1), density_dropout and rescans in [0, 1] and warm_up be 0 or "
+                f"more, got {self.ema}, {shares} and {self.warm_up}."
             )
         if self.precision not in ("float32", "bfloat16"):
             raise ValueError(f"Unknown precision {self.precision!r}: choose float32 or bfloat16.")
@@ -129,10 +135,18 @@ class GeneratedSource:
     def _volume(self, number: int) -> GeneratedVolume:
         """Generate a volume, or give the one that is kept."""
         if number not in self._kept:
-            self._kept[number] = generate([self.settings.seed, number], self.generator)
+            self._kept[number] = self._made(number)
             while len(self._kept) > self.settings.batch_size:
                 self._kept.popitem(last=False)
         return self._kept[number]
+
+    def _made(self, number: int) -> GeneratedVolume:
+        """Generate a volume, and scan some with few views."""
+        volume = generate([self.settings.seed, number], self.generator)
+        rng = np.random.default_rng([self.settings.seed, number, 1])
+        if rng.random() >= self.settings.rescans:
+            return volume
+        return replace(volume, array_hu=rescanned_hu(volume.true_hu, rng))
 
 
 def rate_at(number: int, settings: TrainingSettings) -> float:

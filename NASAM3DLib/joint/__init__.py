@@ -1,6 +1,7 @@
 """Joint optimisation: the mask guides the reconstruction, the reconstruction guides the mask.
 
-The attenuation x lives on voxels half as large as the wanted ones. Rounds alternate between
+The attenuation x lives on voxels half as large as the wanted ones, which are cut at the edges that
+run through them (``cutting``). Rounds alternate between
 
 (a) steps towards the minimum over ``x >= 0`` of ::
 

@@ -4,6 +4,7 @@ python Testing/bench/joint.py              prints the tables; about half an hour
 python Testing/bench/joint.py --write      also into docs, with a picture and all scans as CSV
 python Testing/bench/joint.py --continue   keeps the rows that an interrupted run has finished
 python Testing/bench/joint.py --kept       measures nothing more, and lists what was not run
+python Testing/bench/joint.py --masks      measures nothing more, but chooses the kept masks anew
 """
 
 from __future__ import annotations
@@ -33,8 +34,16 @@ from bodies import (  # noqa: E402
     SOURCE_TO_ISOCENTRE_MM,
 )
 from cases import CT_LIMITS_HU, ROOT, Case, data_folder, with_relative_noise  # noqa: E402
+from joint_kept import (  # noqa: E402
+    FOLDER,
+    Kept,
+    mask_figures,
+    masks_again,
+    scan_path,
+)
 from joint_tables import (  # noqa: E402
     CHOSEN_ON,
+    FEW_VIEWS,
     GENERATED_BODY,
     REAL_BODY,
     Figures,
@@ -47,11 +56,10 @@ from quality import automatic  # noqa: E402
 
 from NASAM3DLib.evaluate.clicks import click_session  # noqa: E402
 from NASAM3DLib.evaluate.metrics import dice, psnr  # noqa: E402
-from NASAM3DLib.evaluate.surfaces import asd_mm, hd95_mm  # noqa: E402
 from NASAM3DLib.joint.referee import surface_band  # noqa: E402
 from NASAM3DLib.joint.refinement import refine_jointly  # noqa: E402
 from NASAM3DLib.joint.rounds import Clicks  # noqa: E402
-from NASAM3DLib.joint.settings import JointResult, JointSettings  # noqa: E402
+from NASAM3DLib.joint.settings import JointSettings  # noqa: E402
 from NASAM3DLib.phantom.anatomy import make_phantom, phantom_grid  # noqa: E402
 from NASAM3DLib.pipeline import Reconstruction  # noqa: E402
 from NASAM3DLib.reconstruct.projector import forward_project  # noqa: E402
@@ -67,7 +75,7 @@ from NASAM3DLib.segment.segmenter import PromptableSegmenter, make_segmenter  # 
 Float32Array = npt.NDArray[np.float32]
 
 N_VOXELS, PHOTONS, N_CLICKS = 48, 1e4, 3
-VIEWS = (15, 25, 50)
+MANY_VIEWS = (50,)
 N_PROCESSES = 2
 
 
@@ -109,7 +117,6 @@ TUNED_ON = {
 NOT_DRAWN = ("jaw",)
 """Faces are not shown."""
 
-FOLDER = ROOT / "bench-output" / "joint"
 KEPT = FOLDER / "rows.jsonl"
 BEGIN, END = "<!-- table begins -->\n", "<!-- table ends -->\n"
 Scan = tuple[str, int, bool]
@@ -199,15 +206,15 @@ def measure(data: Path | None, name: str, n_views: int, *, noisy: bool) -> Row:
     begin = time.process_time()
     done = refine_jointly(case.projection_set, Reconstruction(best, report), clicks)
     seconds = time.process_time() - begin
-    save_slices(name, n_views, noisy=noisy, volumes=(case.truth, best), target=target, done=done)
+    Kept.of(case.truth, best, target, clicks=clicks, done=done).save(
+        scan_path(name, n_views, noisy)
+    )
 
     def figures(volume: Volume, mask: Mask) -> Figures:
         return {
             "band": band_psnr(volume, case.truth, target),
             "psnr": psnr(volume.array, case.truth.array, data_range=PEAK),
-            "dice": 100 * dice(mask, target),
-            "hd95": hd95_mm(mask, target),
-            "asd": asd_mm(mask, target),
+            **mask_figures(mask, target),
         }
 
     told = zip(done.report["surface_gains"], done.report["surface_gain_spreads"], strict=True)
@@ -248,39 +255,14 @@ def band_psnr(volume: Volume, truth: Volume, target: Mask) -> float:
     return float(10 * np.log10(PEAK**2 / error)) if error else float("inf")
 
 
-def slices_path(name: str, n_views: int, noisy: bool) -> Path:
-    """Name the file of a scan's slices."""
-    return FOLDER / f"{name.replace(' ', '-')}-{n_views}-{'noisy' if noisy else 'clean'}.npz"
-
-
-def save_slices(
-    name: str,
-    n_views: int,
-    *,
-    noisy: bool,
-    volumes: tuple[Volume, Volume],
-    target: Mask,
-    done: JointResult,
-) -> None:
-    """Keep the slice with most of the target for the picture."""
-    k = int(np.argmax(target.array.sum(axis=(1, 2))))
-    truth, best = (volume.array[k] for volume in volumes)
-    masks = {"target": target, "mask_before": done.mask_before, "mask_after": done.mask}
-    np.savez_compressed(
-        slices_path(name, n_views, noisy),
-        truth=truth,
-        before=best,
-        after=done.volume.array[k],
-        **{key: mask.array[k] for key, mask in masks.items()},
-    )
-
-
 def scans(data: Path | None) -> list[Scan]:
     """List the scans so that a run that is cut short has some of every kind."""
-    kinds = list(product(VIEWS, (True, False)))
-    # In every turn another one of the six kinds for each target, the real ones before all others.
+    few, many = (list(product(views, (True, False))) for views in (FEW_VIEWS, MANY_VIEWS))
+    # In every turn another kind for each target: the views that the aim is about before all others,
+    # and among them the real bodies.
     return [
         (name, *kinds[(place + turn) % len(kinds)])
+        for kinds in (few, many)
         for targets in (REAL if data is not None else {}, GENERATED, TUNED_ON)
         for turn in range(len(kinds))
         for place, name in enumerate(targets)
@@ -293,7 +275,7 @@ def kept_rows() -> list[Row]:
     return [Row(**json.loads(line)) for line in lines]
 
 
-def all_rows(data: Path | None, *, keep: bool) -> Iterator[Row]:
+def all_rows(data: Path | None, *, keep: bool, n_processes: int) -> Iterator[Row]:
     """Measure what is not kept from before; every row is kept at once."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     if not keep:
@@ -302,7 +284,7 @@ def all_rows(data: Path | None, *, keep: bool) -> Iterator[Row]:
     yield from known
     done = {(row.target, row.n_views, row.noisy) for row in known}
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(N_PROCESSES, mp_context=context) as pool:
+    with ProcessPoolExecutor(n_processes, mp_context=context) as pool:
         futures = [
             pool.submit(measure, data, name, n_views, noisy=noisy)
             for name, n_views, noisy in scans(data)
@@ -347,7 +329,7 @@ def write(rows: list[Row], text: str) -> None:
     shown = {
         f"{kind}: {row.target}, {row.n_views} views, {'1e4 photons' if row.noisy else 'clean'}": (
             row,
-            dict(np.load(slices_path(row.target, row.n_views, row.noisy))),
+            Kept.load(scan_path(row.target, row.n_views, row.noisy)).slices(),
         )
         for kind, row in (("most gained", drawn[-1]), ("least gained", drawn[0]))
     }
@@ -360,12 +342,20 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write docs/joint.md")
     parser.add_argument("--continue", dest="keep", action="store_true", help="keep finished rows")
     parser.add_argument("--kept", action="store_true", help="measure nothing more")
+    parser.add_argument("--masks", action="store_true", help="choose the kept masks anew")
+    parser.add_argument("--processes", type=int, default=N_PROCESSES, help="how many at once")
     options = parser.parse_args()
     # Read by the processes to come, which must not compete for the cores.
     for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
         os.environ[name] = "1"
     data = data_folder()
-    rows = kept_rows() if options.kept else list(all_rows(data, keep=options.keep))
+    if options.masks:
+        rows = [masks_again(row) for row in kept_rows()]
+        KEPT.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows), encoding="utf-8")
+    elif options.kept:
+        rows = kept_rows()
+    else:
+        rows = list(all_rows(data, keep=options.keep, n_processes=options.processes))
     text = f"{mean_table(rows).to_markdown()}\n{not_run(rows, data)}\n"
     print(text)
     if options.write:

@@ -12,7 +12,7 @@ from analytic_objects import Ellipsoid, circular_scan, draw, project
 from typer.testing import CliRunner
 
 from NASAM3DLib.cli.app import app
-from NASAM3DLib.joint.choice import joint_mask
+from NASAM3DLib.joint.choice import LATER_SHARE, joint_mask
 from NASAM3DLib.joint.referee import Referee, Verdict, surface_band
 from NASAM3DLib.joint.refinement import refine_jointly
 from NASAM3DLib.joint.rounds import Clicks, Position, Rounds, guarded, mask_change
@@ -291,6 +291,10 @@ def test_the_mask_changes_only_where_the_later_is_surer() -> None:
         joint_mask(before, halves(4, 0.4), prompts).array, halves(4, 0.4)[0].array
     )
     assert joint_mask(before, halves(2, 0.4), prompts) is before[0]
+    # As much surer as it weighs less.
+    even = 0.2 * (1 - LATER_SHARE) / LATER_SHARE
+    assert joint_mask(before, halves(4, 0.99 * even), prompts) is before[0]
+    assert joint_mask(before, halves(4, 1.01 * even), prompts).n_voxels == 2 * before[0].n_voxels
     # Without probabilities the masks themselves are as sure as can be, and the former stays.
     plain = before[0], before[0].array.astype(np.float32)
     assert joint_mask(plain, halves(4, 0.5), prompts) is before[0]

@@ -1,6 +1,6 @@
 """Measure joint refinement: volume and mask before and after, on real bodies and generated ones.
 
-python Testing/bench/joint.py              prints the tables; about half an hour of CPU
+python Testing/bench/joint.py              prints the tables; about an hour of CPU
 python Testing/bench/joint.py --write      also into docs, with a picture and all scans as CSV
 python Testing/bench/joint.py --continue   keeps the rows that an interrupted run has finished
 python Testing/bench/joint.py --kept       measures nothing more, and lists what was not run
@@ -51,6 +51,7 @@ from joint_tables import (  # noqa: E402
     case_table,
     mean_table,
     save_picture,
+    standing_table,
 )
 from quality import automatic  # noqa: E402
 
@@ -118,7 +119,9 @@ NOT_DRAWN = ("jaw",)
 """Faces are not shown."""
 
 KEPT = FOLDER / "rows.jsonl"
-BEGIN, END = "<!-- table begins -->\n", "<!-- table ends -->\n"
+BLOCKS = ("standing", "table")
+"""Parts of the document that are written, between comments that say so."""
+
 Scan = tuple[str, int, bool]
 
 
@@ -314,15 +317,19 @@ def not_run(rows: list[Row], data: Path | None) -> str:
     return f"Not run: {names}." if left else "All scans of the set were run."
 
 
-def write(rows: list[Row], text: str) -> None:
+def write(rows: list[Row], texts: tuple[str, str]) -> None:
     """Write tables, all scans and the picture of the best and the worst."""
     from run import machine
 
     docs = ROOT / "docs"
     path = docs / "joint.md"
-    head, rest = path.read_text(encoding="utf-8").split(BEGIN)
-    tail = rest.split(END)[1]
-    path.write_text(f"{head}{BEGIN}{machine()}\n\n{text}\n{END}{tail}", encoding="utf-8")
+    document = path.read_text(encoding="utf-8")
+    standing, means = texts
+    for block, text in zip(BLOCKS, (standing, f"{machine()}\n\n{means}"), strict=True):
+        begin, end = (f"<!-- {block} {word} -->\n" for word in ("begins", "ends"))
+        head, rest = document.split(begin)
+        document = f"{head}{begin}{text}\n{end}{rest.split(end)[1]}"
+    path.write_text(document, encoding="utf-8")
     (docs / "joint.csv").write_text(case_table(rows).to_csv(), encoding="utf-8")
     drawn = [row for row in rows if row.target not in NOT_DRAWN]
     drawn.sort(key=lambda row: row.changes()["band"])
@@ -356,10 +363,13 @@ def main() -> None:
         rows = kept_rows()
     else:
         rows = list(all_rows(data, keep=options.keep, n_processes=options.processes))
-    text = f"{mean_table(rows).to_markdown()}\n{not_run(rows, data)}\n"
-    print(text)
+    texts = (
+        standing_table(rows).to_markdown(),
+        f"{mean_table(rows).to_markdown()}\n{not_run(rows, data)}\n",
+    )
+    print(*texts, sep="\n")
     if options.write:
-        write(rows, text)
+        write(rows, texts)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,9 @@ REAL_BODY, GENERATED_BODY, CHOSEN_ON = BODIES = ("real", "generated", "generated
 """Kinds of bodies; the constants of the gate were chosen on the last."""
 
 MEASURES = {"band": "band PSNR [dB]", "dice": "Dice [%]", "hd95": "HD95 [mm]", "asd": "ASD [mm]"}
+MOST_LOST = 0.5
+"""Loss of band PSNR, dB, and of Dice, points, that the aim allows in a scan."""
+
 WINDOW_HU = (-160.0, 240.0)
 
 
@@ -72,13 +75,40 @@ def mean_table(rows: Sequence[Row]) -> Table:
         group = [r for r in rows if (r.bodies, r.n_views, r.noisy) == (bodies, n_views, noisy)]
         if group:
             lines.append((bodies, str(n_views), photons(noisy), *_means(group)))
+    for name, group in _groups(rows).items():
+        lines.append((name, "15 and 25", "both", *_means(group)))
+    return Table(tuple(columns), tuple(lines))
+
+
+def standing_table(rows: Sequence[Row]) -> Table:
+    """Count, with the views that the aim is about, what is gained and where something is lost."""
+    columns = [Column("bodies"), Column("scans", 0)]
+    columns += [Column(title) for title in ("band PSNR [dB]", "Dice [points]")]
+    columns += [Column(f"{name} loses over 0.5", 0) for name in ("band PSNR", "Dice")]
+    columns += [Column("neither does", 0), Column("volume joint", 0)]
+    lines: list[tuple[Cell, ...]] = []
+    for name, group in _groups(rows).items():
+        changes = [row.changes() for row in group]
+        lost = [[change[key] < -MOST_LOST for change in changes] for key in ("band", "dice")]
+        lines.append(
+            (
+                name,
+                len(group),
+                *(_span([change[key] for change in changes]) for key in ("band", "dice")),
+                *(sum(one) for one in lost),
+                sum(not any(both) for both in zip(*lost, strict=True)),
+                sum(row.is_joint for row in group),
+            )
+        )
+    return Table(tuple(columns), tuple(lines))
+
+
+def _groups(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Sort the rows with few views by kind of body; also all that the gate was not chosen on."""
     few = [row for row in rows if row.n_views in FEW_VIEWS]
     groups = {bodies: [row for row in few if row.bodies == bodies] for bodies in BODIES}
     groups["real and generated"] = [row for row in few if row.bodies != CHOSEN_ON]
-    for name, group in groups.items():
-        if group:
-            lines.append((name, "15 and 25", "both", *_means(group)))
-    return Table(tuple(columns), tuple(lines))
+    return {name: group for name, group in groups.items() if group}
 
 
 def _means(group: Sequence[Row]) -> tuple[Cell, ...]:

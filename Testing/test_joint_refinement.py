@@ -12,7 +12,6 @@ from analytic_objects import Ellipsoid, circular_scan, draw, project
 from typer.testing import CliRunner
 
 from NASAM3DLib.cli.app import app
-from NASAM3DLib.joint.choice import LATER_SHARE, joint_mask
 from NASAM3DLib.joint.referee import Referee, Verdict, surface_band
 from NASAM3DLib.joint.refinement import refine_jointly
 from NASAM3DLib.joint.rounds import Clicks, Position, Rounds, guarded, mask_change
@@ -273,45 +272,6 @@ def test_what_is_no_total_variation_is_refused(base: Reconstruction) -> None:
 def test_settings_check_themselves(change: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         JointSettings(**change)
-
-
-def halves(n_first: int, sureness: float) -> tuple[Mask, np.ndarray]:
-    """Give the first planes as a mask, and its probability."""
-    array = np.zeros((6, 4, 4), dtype=bool)
-    array[:n_first] = True
-    soft = np.where(array, 0.5 + sureness, 0.5 - sureness).astype(np.float32)
-    return Mask(array, VolumeGrid.centred((6, 4, 4), 2.0)), soft
-
-
-def test_the_mask_changes_only_where_the_later_is_surer() -> None:
-    prompts = Prompts().with_point((0.0, 0.0, -5.0))
-    before = halves(2, 0.2)
-    assert joint_mask(before, halves(4, 0.2), prompts) is before[0]
-    np.testing.assert_array_equal(
-        joint_mask(before, halves(4, 0.4), prompts).array, halves(4, 0.4)[0].array
-    )
-    assert joint_mask(before, halves(2, 0.4), prompts) is before[0]
-    # As much surer as it weighs less.
-    even = 0.2 * (1 - LATER_SHARE) / LATER_SHARE
-    assert joint_mask(before, halves(4, 0.99 * even), prompts) is before[0]
-    assert joint_mask(before, halves(4, 1.01 * even), prompts).n_voxels == 2 * before[0].n_voxels
-    # Without probabilities the masks themselves are as sure as can be, and the former stays.
-    plain = before[0], before[0].array.astype(np.float32)
-    assert joint_mask(plain, halves(4, 0.5), prompts) is before[0]
-
-
-def test_the_changed_mask_agrees_with_every_click() -> None:
-    prompts = Prompts().with_point((0.0, 0.0, -5.0))
-    against = prompts.with_point((1.0, 1.0, 1.0), positive=False)
-    mask = joint_mask(halves(2, 0.1), halves(4, 0.4), against)
-    assert mask.n_voxels == halves(4, 0.4)[0].n_voxels - 1
-    assert mask.disagreements(against) == []
-    # A part without a positive click is not kept.
-    far, soft = halves(2, 0.4)
-    array = far.array.copy()
-    array[5] = True
-    later = Mask(array, far.grid), np.where(array, 0.9, soft).astype(np.float32)
-    assert not joint_mask(halves(2, 0.1), later, prompts).array[5].any()
 
 
 def test_a_guard_continues_the_outermost_values() -> None:

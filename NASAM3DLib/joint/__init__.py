@@ -22,7 +22,7 @@ worse than nothing; figures in docs/joint.md.
 A referee does the same without some of the views first and has these judge (``referee``): by the
 rays past the object's surface, weighted by their length near it, and by all rays. The last round
 that predicts them as well as any is where the refinement ends (``refinement``), and if none is
-surely better, volume and mask from before are returned. The mask is changed only where the refined
-volume is surer of it (``choice``). ``energy`` gives the energy of a segmentation as a
-differentiable function of an attenuation field.
+surely better, volume and mask from before are returned. The mask is changed only where the later
+one is surer and the refined volume agrees with it (``choice``). ``energy`` gives the energy of a
+segmentation as a differentiable function of an attenuation field.
 """

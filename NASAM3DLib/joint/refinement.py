@@ -110,9 +110,9 @@ def refine_jointly(
     base's settings, and compares how well these views are predicted before and after each round,
     above all by the rays past the object's surface (``referee``). The last round that is as good as
     any is where the refinement with all views ends; the volume from before is returned unless a
-    round is surely better. The mask from before is changed where the refined volume is surer of it
-    (``choice``). So a run costs about twice the reconstruction and the rounds. It computes on the
-    CPU.
+    round is surely better. The mask from before is changed where the later one is surer and the
+    refined volume agrees with it (``choice``). So a run costs about twice the reconstruction and
+    the rounds. It computes on the CPU.
     """
     options = options or RunOptions()
     strength = _checked_strength(base)
@@ -253,7 +253,7 @@ class _Run:
         if position is None:
             raise RuntimeError("The rounds ended without a position.")
         volume = replace(scene.cropped(rounds.volume(position)), uncertainty=None)
-        mask = joint_mask(before, self._clicks.segment(volume), self._clicks.prompts)
+        mask = joint_mask(before, self._clicks.segment(volume), volume, self._clicks.prompts)
         figures["mask_returned"] = "un-joined" if mask is old else "joint"
         figures["mask_changes"] = list(known.changes)
         figures["n_rounds"] = known.n_rounds

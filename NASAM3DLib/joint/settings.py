@@ -59,8 +59,8 @@ class JointResult:
     volume : Volume
         Attenuation, 1/mm.
     mask : Mask
-        The object, on the volume's grid; the one from before, changed where the refined volume is
-        surer of it.
+        The object, on the volume's grid; the one from before, changed where the later one is
+        surer and the refined volume agrees.
     mask_before : Mask
         The object as the same clicks give it on the volume from before.
     is_joint : bool

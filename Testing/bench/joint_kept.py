@@ -124,9 +124,9 @@ def masks_again(row: Row) -> Row:
     kept = Kept.load(path)
     grid = kept.grid
     before = Mask(kept.mask_before, grid)
-    chosen = joint_mask(
-        (before, kept.soft_before), (Mask(kept.mask_later, grid), kept.soft_later), kept.prompts()
-    )
+    later = Mask(kept.mask_later, grid), kept.soft_later
+    volume = Volume(kept.volume_later, grid)
+    chosen = joint_mask((before, kept.soft_before), later, volume, kept.prompts())
     replace(kept, mask_after=chosen.array).save(path)
     figures = {**row.after, **mask_figures(chosen, Mask(kept.target, grid))}
     return replace(row, after=figures, is_new_mask=chosen is not before)

@@ -95,6 +95,6 @@ def _local_mean(
     weights = part.astype(np.float32)
     total = ndimage.gaussian_filter(weights, widths)
     sums = ndimage.gaussian_filter(array * weights, widths)
-    means = np.full_like(total, np.nan)
+    means = np.full(array.shape, np.nan, dtype=np.float32)
     np.divide(sums, total, out=means, where=total > 1e-6)
     return means

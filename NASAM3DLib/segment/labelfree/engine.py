@@ -33,10 +33,12 @@ from NASAM3DLib.segment.walk import WorkingClicks, working_clicks
 FloatArray = npt.NDArray[np.float32]
 
 MORE_WALK = 1.0
-"""Weight of the random walker at the logits beside the learned one, which is about as large.
+"""Weight of the random walker at the logits of the first answer, beside the learned one.
 
-Training volumes are too small for large organs, which the network therefore cuts. On 47 targets
-in full CTs mean Dice after 1, 3 and 5 clicks is .560, .749, .798 without, .581, .736, .791 with it.
+Before there is a mask, the network cuts large objects. On 20 held-out generated volumes as 15 to 90
+views show them, mean Dice after 3, 5 and 8 clicks is .725, .778, .821 without it, .726, .798, .831
+with it and .704, .785, .814 with twice as much; of the seven large objects after the first click
+.483, .500 and .518.
 """
 
 
@@ -179,8 +181,7 @@ class LabelFreeSegmenter(ClickEngine):
         guided = self.settings.density_guidance
         outside = None if prompts.clicks.box_ras is None else ~inside
         shown = network_input(scene.fronts, clicks, previous, guided=guided, outside=outside)
-        logits = tiled_logits(self._logits, shown, multiple=self.network.config.multiple)
-        probability = special.expit(logits) * inside
+        probability = special.expit(self._tiled(shown, is_first=not scene.steps)) * inside
         newest = region.to_working(prompts.voxels_kji[-1])
         answer = merged(previous, probability.astype(np.float32), clicks, newest_kji=newest)
         fine = self._fine(scene, prompts, answer)
@@ -218,8 +219,16 @@ class LabelFreeSegmenter(ClickEngine):
         newest = prompts.voxels_kji[-1] - lower
         return _trimmed(Patch(merged(old, new, clicks, newest_kji=newest, near=near), lower))
 
+    def _tiled(self, shown: FloatArray, *, is_first: bool) -> FloatArray:
+        """Give the logits of a region; the first answer has more of the walker than was learned."""
+        logits = tiled_logits(self._logits, shown, multiple=self.network.config.multiple)
+        if is_first:
+            walk = 2 * np.arctanh(np.clip(shown[WALK], -SURE, SURE))
+            logits += self.settings.guidance_strength * MORE_WALK * walk
+        return logits
+
     def _logits(self, shown: FloatArray) -> FloatArray:
-        """Run the network on one tile, and add what is not learned."""
+        """Run the network on one tile."""
         x = torch.from_numpy(np.ascontiguousarray(shown))[None].to(self.options.device)
         reduced = self.options.precision == "bfloat16"
         place = torch.device(self.options.device).type
@@ -228,10 +237,7 @@ class LabelFreeSegmenter(ClickEngine):
             torch.autocast(place, dtype=torch.bfloat16, enabled=reduced),
         ):
             logits = self.network(x, strength=self.settings.guidance_strength)
-        walk = 2 * np.arctanh(np.clip(shown[WALK], -SURE, SURE))
-        result: FloatArray = logits[0, 0].float().cpu().numpy()
-        result += self.settings.guidance_strength * MORE_WALK * walk
-        return result
+        return np.asarray(logits[0, 0].float().cpu().numpy())
 
 
 def _trimmed(patch: Patch) -> Patch:

@@ -1,8 +1,8 @@
 """Measure joint refinement: volume and mask before and after, on real bodies and generated ones.
 
-python Testing/bench/joint.py              prints the tables; about an hour of CPU
+python Testing/bench/joint.py              measures what is missing, prints the tables; half an hour
 python Testing/bench/joint.py --write      also into docs, with a picture and all scans as CSV
-python Testing/bench/joint.py --continue   keeps the rows that an interrupted run has finished
+python Testing/bench/joint.py --anew       forgets what was measured and begins anew
 python Testing/bench/joint.py --kept       measures nothing more, and lists what was not run
 python Testing/bench/joint.py --masks      measures nothing more, but chooses the kept masks anew
 """
@@ -278,10 +278,10 @@ def kept_rows() -> list[Row]:
     return [Row(**json.loads(line)) for line in lines]
 
 
-def all_rows(data: Path | None, *, keep: bool, n_processes: int) -> Iterator[Row]:
+def all_rows(data: Path | None, *, anew: bool, n_processes: int) -> Iterator[Row]:
     """Measure what is not kept from before; every row is kept at once."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    if not keep:
+    if anew:
         KEPT.unlink(missing_ok=True)
     known = kept_rows()
     yield from known
@@ -347,7 +347,7 @@ def main() -> None:
     """Measure and print, and write if asked to."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--write", action="store_true", help="write docs/joint.md")
-    parser.add_argument("--continue", dest="keep", action="store_true", help="keep finished rows")
+    parser.add_argument("--anew", action="store_true", help="forget what was measured")
     parser.add_argument("--kept", action="store_true", help="measure nothing more")
     parser.add_argument("--masks", action="store_true", help="choose the kept masks anew")
     parser.add_argument("--processes", type=int, default=N_PROCESSES, help="how many at once")
@@ -362,7 +362,7 @@ def main() -> None:
     elif options.kept:
         rows = kept_rows()
     else:
-        rows = list(all_rows(data, keep=options.keep, n_processes=options.processes))
+        rows = list(all_rows(data, anew=options.anew, n_processes=options.processes))
     texts = (
         standing_table(rows).to_markdown(),
         f"{mean_table(rows).to_markdown()}\n{not_run(rows, data)}\n",

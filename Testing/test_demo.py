@@ -20,7 +20,7 @@ from NASAM3DLib.scan.io import load_projections
 from NASAM3DLib.segment.mask_io import load_mask
 from NASAM3DLib.segment.prompts_io import load_prompts
 
-SMALL = DemoSettings(n_voxels=48, n_views=24, detector_shape=(64, 64))
+SMALL = DemoSettings(n_voxels=64, n_views=24, detector_shape=(80, 80))
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_iterations_beat_back_projection(demo: Demo) -> None:
 def test_the_lesion_is_found(demo: Demo) -> None:
     assert demo.lesion.volume_ml > 3
     assert demo.result.guided
-    # With voxels of 7 mm, thicker than the rectal wall, one of the two ways may leak along it.
+    # With voxels of 5.5 mm, thicker than the rectal wall, one of the two ways may leak along it.
     assert max(one.session.records[-1].dice for one in demo.segmentations[-2:]) > 0.3
     first = demo.result.session.prompts.points_ras[0]
     assert demo.lesion.array[tuple(np.rint(demo.lesion.grid.to_ijk(first)).astype(int)[::-1])]

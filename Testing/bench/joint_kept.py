@@ -103,10 +103,7 @@ class Kept:
 
     def prompts(self) -> Prompts:
         """Give the clicks."""
-        prompts = Prompts()
-        for point, label in zip(self.points_ras, self.labels, strict=True):
-            prompts = prompts.with_point(tuple(point), positive=bool(label))
-        return prompts
+        return Prompts(self.points_ras, self.labels)
 
     def slices(self) -> dict[str, npt.NDArray[np.generic]]:
         """Give what the picture shows."""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from NASAM3DLib.reconstruct.projector import forward_project
 from NASAM3DLib.reconstruct.settings import PHASES
 from NASAM3DLib.reconstruct.solvers import Solver, make_problem
-from NASAM3DLib.reconstruct.stages import SMOOTHING_VOXELS
+from NASAM3DLib.reconstruct.stages import smoothed
 from NASAM3DLib.reconstruct.tuning import choose_strength
-from NASAM3DLib.reconstruct.volume import WATER_ATTENUATION
+from NASAM3DLib.reconstruct.volume import WATER_ATTENUATION, Volume
 from NASAM3DLib.scan.geometry import ConeBeamGeometry
 from NASAM3DLib.scan.grid import VolumeGrid
 from NASAM3DLib.scan.noise import noise_weights
@@ -68,8 +67,7 @@ def _total_variation(projections: ProjectionSet, grid: VolumeGrid) -> FloatArray
     weighted = ProjectionSet(projections.projections, projections.geometry, weights)
     strength = choose_strength(weighted, grid).strength
     array = make_problem(weighted, grid, Solver("cpu")).solve(strength, PHASES["standard"])
-    smooth = ndimage.gaussian_filter(array, SMOOTHING_VOXELS, mode="nearest")
-    return np.ascontiguousarray(smooth, dtype=np.float32)
+    return smoothed(Volume(np.ascontiguousarray(array), grid)).array
 
 
 def _orbit(grid: VolumeGrid, rng: np.random.Generator) -> ConeBeamGeometry:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from benchmark_folder import methods_file
 
-from NASAM3DLib.benchmark.methods import grow_cut
+from NASAM3DLib.benchmark.methods import grow_cut, ours
 from NASAM3DLib.benchmark.methods.crop import (
     Crop,
     CroppedSegmenter,
     arrival_times,
     without_negative,
 )
+from NASAM3DLib.benchmark.methods.ours import SILENT
 from NASAM3DLib.benchmark.methods.protocol import (
     code_digest,
     package_missing,
@@ -185,3 +188,34 @@ def test_every_method_has_a_name_a_note_and_an_identity():
 def test_the_digest_of_source_text_tells_folders_apart():
     assert code_digest("segment") == code_digest("segment")
     assert len({code_digest("segment"), code_digest("scan"), code_digest("segment", "scan")}) == 3
+    everything = code_digest("segment")
+    assert code_digest("segment", without=("mask_io",)) != everything
+    assert code_digest("segment", without=("no_such_module",)) == everything
+
+
+def test_modules_left_out_of_the_identity_take_no_part_in_an_answer():
+    code = """
+import sys
+import numpy as np
+from NASAM3DLib.reconstruct.volume import Volume
+from NASAM3DLib.scan.grid import VolumeGrid
+from NASAM3DLib.segment.prompts import Prompts
+from NASAM3DLib.segment.segmenter import make_segmenter
+grid = VolumeGrid.centred((16, 16, 16), 3.0)
+array = np.zeros(grid.shape_kji, dtype=np.float32)
+array[5:11, 5:11, 5:11] = 100
+for name in sys.argv[1:]:
+    engine = make_segmenter(name)
+    engine.set_volume(Volume(array, grid, "HU"))
+    engine.predict(Prompts().with_point([0, 0, 0]))
+print(*(name for name in sys.modules if name.startswith("NASAM3DLib.segment.")))
+"""
+    engines = [name for name in ("density-guided", "built-in") if not all_methods()[name].missing()]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *engines], capture_output=True, text=True, check=True
+    )
+    used = {name.rpartition(".")[2] for name in done.stdout.split()}
+    assert {"density_guided", "random_walker"} <= used
+    assert not used & set(SILENT)
+    folder = Path(ours.__file__).parents[2] / "segment"
+    assert set(SILENT) <= {path.stem for path in folder.rglob("*.py")}

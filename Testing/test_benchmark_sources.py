@@ -107,7 +107,23 @@ def test_the_store_reads_a_case_once_until_its_files_change(tmp_path: Path):
     assert path.stat().st_mtime_ns == written
     assert CaseStore(tmp_path / "kept", 4.0).path_of(source) != path
     files.image.touch()
+    assert store.path_of(source) == path
+    elsewhere = FileSource(find_cases(make_folder(tmp_path / "copy" / "data"))[0])
+    assert store.path_of(elsewhere) == path
+    content = bytearray(files.image.read_bytes())
+    content[len(content) // 2] ^= 1
+    files.image.write_bytes(content)
     assert store.path_of(source) != path
+
+
+def test_a_change_of_an_object_makes_another_case(tmp_path: Path):
+    files = find_cases(make_folder(tmp_path))[0]
+    key = FileSource(files).key()
+    one, *others = files.targets
+    for changed in (replace(one, labels=(7,)), replace(one, group="organ")):
+        assert changed != one
+        assert FileSource(replace(files, targets=(changed, *others))).key() != key
+    assert FileSource(replace(files, pictures=not files.pictures)).key() != key
 
 
 def test_held_out_volumes_come_from_seeds_that_no_training_draws():

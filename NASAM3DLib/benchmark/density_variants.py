@@ -23,7 +23,7 @@ from NASAM3DLib.benchmark.density_parts import (
     without_channels,
 )
 from NASAM3DLib.benchmark.methods import ours
-from NASAM3DLib.benchmark.methods.protocol import Method, code_digest, library_version
+from NASAM3DLib.benchmark.methods.protocol import Method, library_version
 from NASAM3DLib.evaluate.clicks import Segmenter
 from NASAM3DLib.segment.segmenter import SegmentationSettings, make_segmenter
 
@@ -53,7 +53,7 @@ def _walker(name: str, note: str, variant: WalkerVariant) -> Method:
 
 def _walker_identity() -> str:
     """Name the code behind the walker's answers."""
-    return f"{library_version()}, code {code_digest('segment')}"
+    return f"{library_version()}, code {ours.answering_code()}"
 
 
 def _same_as(

@@ -12,7 +12,7 @@ from NASAM3DLib.benchmark.click_tables import unique
 from NASAM3DLib.benchmark.click_task import ClickSettings, View
 from NASAM3DLib.benchmark.pool import FAILURES, mapped, reason_of
 from NASAM3DLib.benchmark.sources import Source
-from NASAM3DLib.benchmark.views import scanned_volume, seen, view_name
+from NASAM3DLib.benchmark.views import seen, true_volume, view_name
 from NASAM3DLib.evaluate.metrics import CT_RANGE_HU, psnr, rmse, ssim
 from NASAM3DLib.evaluate.tables import Cell, Column, Table
 
@@ -63,7 +63,7 @@ def volume_figures(settings: ClickSettings, view: View) -> VolumeFigures:
     try:
         case = settings.store.case(view.source)
         found = seen(settings.store, view.source, look, settings.scan)
-        truth, array = scanned_volume(case).array, found.volume.array
+        truth, array = true_volume(case).array, found.volume.array
         return VolumeFigures(
             case.name,
             case.data_set,
@@ -132,9 +132,9 @@ def reconstruction_table(figures: Sequence[VolumeFigures]) -> Table:
         *(Column("CPU s", 1), Column("worst PSNR [dB]", 2)),
     )
     caption = (
-        "Means over cases against what was scanned, all voxels of the box. PSNR with a peak of "
-        f"{CT_RANGE_HU:g} HU; SSIM with windows of 7x7x7 voxels and that range. CPU seconds of one "
-        "thread, compiling included where a process met a method first."
+        "Means over cases against the mean of what was scanned over each voxel, all voxels of the "
+        f"box. PSNR with a peak of {CT_RANGE_HU:g} HU; SSIM with windows of 7x7x7 voxels and that "
+        "range. CPU seconds of one thread, compiling included where a process met a method first."
     )
     return Table(columns, tuple(lines), caption)
 

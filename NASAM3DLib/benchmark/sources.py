@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -68,16 +68,16 @@ class FileSource:
         return self.files.name
 
     def key(self) -> str:
-        """Identify the case by its description and by size and time of its files.
+        """Identify the case by its name, its objects and the content of its files.
 
         Returns
         -------
         str
+            The same for a copy of the files elsewhere.
         """
-        entry = json.dumps(asdict(self.files), default=str, sort_keys=True)
-        paths = sorted({self.files.image, *(target.mask for target in self.files.targets)})
-        stats = [(path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-        return f"{entry} {stats}"
+        files = self.files
+        objects = [(one.name, one.labels, one.group, _digest_of(one.mask)) for one in files.targets]
+        return repr((files.name, files.data_set, files.pictures, _digest_of(files.image), objects))
 
     def load(self, spacing_mm: float) -> Case:
         """Read the files.
@@ -273,6 +273,25 @@ class CaseStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_case(case, path)
         return case
+
+
+def _digest_of(path: Path) -> str:
+    """Digest a file, or all files of a folder; they are read again only after a change."""
+    parts = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
+    stats = [(one, one.stat()) for one in parts]
+    return _digest(tuple((one, stat.st_size, stat.st_mtime_ns) for one, stat in stats))
+
+
+@lru_cache(maxsize=1024)
+def _digest(files: tuple[tuple[Path, int, int], ...]) -> str:
+    """Digest the content of files; size and time only tell when to do it again."""
+    digest = hashlib.sha256()
+    for path, size, _ in files:
+        digest.update(f"{path.name} {size} ".encode())
+        with path.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()[:16]
 
 
 def file_name(name: str, key: str) -> str:

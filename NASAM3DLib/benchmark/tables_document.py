@@ -31,7 +31,7 @@ from NASAM3DLib.benchmark.reconstruction_table import (
 )
 from NASAM3DLib.benchmark.score_tables import data_set_table, score_list, variance_table
 from NASAM3DLib.benchmark.sources import Source
-from NASAM3DLib.benchmark.views import FULL, scanned_volume, view_name
+from NASAM3DLib.benchmark.views import FULL, true_volume, view_name
 from NASAM3DLib.evaluate.panels import Outline
 from NASAM3DLib.evaluate.pictures import Picture, Subject, picture_comparison
 from NASAM3DLib.evaluate.report import Section
@@ -158,7 +158,7 @@ def _reconstructions(example: Example, settings: ClickSettings) -> Iterator[Pict
     outline = Outline(target.name, target.mask, TRUTH_COLOUR, "--")
     caption = f"{example.row.title}: reconstructions, and in colour their differences from truth."
     subject = Subject(places, (outline,))
-    truth = scanned_volume(case)
+    truth = true_volume(case)
     shown = picture_comparison(volumes, truth, subject, planes=("axial",), caption=caption)
     yield replace(shown, name="tables-reconstructions")
 

@@ -17,7 +17,7 @@ from NASAM3DLib.evaluate.resample import resample_volume
 from NASAM3DLib.files import replacing
 from NASAM3DLib.pipeline import reconstruct
 from NASAM3DLib.reconstruct.settings import Quality, ReconstructionSettings
-from NASAM3DLib.reconstruct.simulate import SimulationSettings, simulate
+from NASAM3DLib.reconstruct.simulate import SimulationSettings, fine_lattice, simulate
 from NASAM3DLib.reconstruct.volume import Volume
 from NASAM3DLib.scan.geometry import ConeBeamGeometry
 from NASAM3DLib.scan.grid import VolumeGrid
@@ -122,10 +122,37 @@ def scanned_volume(case: Case) -> Volume:
     Returns
     -------
     Volume
-        HU between -1000 and 2000: the truth that reconstructions are compared with.
+        HU between -1000 and 2000.
     """
     source = case.volume if case.scanned is None else case.scanned
     return Volume(np.clip(source.array, *LIMITS_HU), source.grid, "HU")
+
+
+def true_volume(case: Case) -> Volume:
+    """Give what reconstructions are compared with.
+
+    Parameters
+    ----------
+    case : Case
+        The case.
+
+    Returns
+    -------
+    Volume
+        HU, the mean of the scanned body over each voxel.
+
+    Notes
+    -----
+    The simulation scans what linear interpolation makes of the voxels. The mean of that over a
+    voxel is not the voxel's value: ``(v[i - 1] + 6 v[i] + v[i + 1]) / 8`` along each axis. Compared
+    with the values themselves, reconstructions with PSNR of 42 dB have 35, and the better of two
+    may be behind.
+    """
+    scanned = scanned_volume(case)
+    fine, grid = fine_lattice(scanned, None)
+    shape = [(n, m // n) for n, m in zip(scanned.grid.shape_kji, grid.shape_kji, strict=True)]
+    means = fine.reshape([part for pair in shape for part in pair]).mean(axis=(1, 3, 5))
+    return Volume(means, scanned.grid, "HU")
 
 
 def projections_of(case: Case, n_views: int, settings: ScanSettings) -> ProjectionSet:

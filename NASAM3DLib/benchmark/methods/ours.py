@@ -7,13 +7,35 @@ from NASAM3DLib.benchmark.methods.protocol import Method, code_digest, package_m
 from NASAM3DLib.evaluate.clicks import Segmenter
 from NASAM3DLib.segment.segmenter import SegmentationSettings, make_segmenter
 
+SILENT = (
+    *("curve", "interaction", "rescan", "training", "training_data", "training_loop"),
+    *("dicom_seg", "dicom_series", "mask_io", "prompts_io"),
+)
+"""Modules that have no part in an answer to clicks: training, and files."""
+
+
+def answering_code(*folders: str) -> str:
+    """Give a digest of the source text behind the answers of engines.
+
+    Parameters
+    ----------
+    *folders : str
+        Folders of engines below the library.
+
+    Returns
+    -------
+    str
+        Eight hexadecimal digits.
+    """
+    return code_digest("segment", *folders, without=SILENT)
+
 
 def _make(name: str, *, guided: bool = True) -> Segmenter:
     return make_segmenter(name, SegmentationSettings(density_guidance=guided))
 
 
 def _density_guided_identity() -> str:
-    return f"{NASAM3DLib.__version__}, code {code_digest('segment')}"
+    return f"{NASAM3DLib.__version__}, code {answering_code()}"
 
 
 def _label_free_missing() -> str:
@@ -28,7 +50,7 @@ def _label_free_identity() -> str:
     from NASAM3DLib.segment.labelfree.location import default_path
     from NASAM3DLib.weights.store import sha256_of
 
-    code = code_digest("segment", "segment/labelfree")
+    code = answering_code("segment/labelfree")
     return f"{NASAM3DLib.__version__}, code {code}, weights {sha256_of(default_path())[:8]}"
 
 
@@ -45,7 +67,7 @@ def _sam_missing() -> str:
 def _sam_identity() -> str:
     from NASAM3DLib.weights.store import WeightStore
 
-    code = code_digest("segment", "segment/sam_med3d")
+    code = answering_code("segment/sam_med3d")
     return f"{NASAM3DLib.__version__}, code {code}, weights {WeightStore().preferred()}"
 
 

@@ -12,6 +12,7 @@ from analytic_objects import Ellipsoid, circular_scan, draw, project
 from typer.testing import CliRunner
 
 from NASAM3DLib.cli.app import app
+from NASAM3DLib.joint.choice import joint_mask
 from NASAM3DLib.joint.referee import Referee, Verdict, surface_band
 from NASAM3DLib.joint.refinement import refine_jointly
 from NASAM3DLib.joint.rounds import Clicks, Position, Rounds, guarded, mask_change
@@ -86,6 +87,13 @@ def test_volume_and_mask_are_both_better(base: Reconstruction, whole: JointResul
     np.testing.assert_array_equal(whole.mask_before.array, CLICKS.segment(base.volume)[0].array)
 
 
+def test_the_mask_is_made_on_the_guided_volume(base: Reconstruction, whole: JointResult) -> None:
+    assert whole.guided is not None
+    before, later = CLICKS.segment(base.volume), CLICKS.segment(whole.guided)
+    expected = joint_mask(before, later, whole.guided, CLICKS.prompts)
+    np.testing.assert_array_equal(whole.mask.array, expected.array)
+
+
 def test_the_report_is_plain_and_tells_the_errors(whole: JointResult) -> None:
     report = json.loads(json.dumps(whole.report))
     assert (
@@ -117,7 +125,23 @@ def check_un_joined(done: JointResult, base: Reconstruction) -> None:
     assert not done.is_joint
     assert done.volume is base.volume
     assert done.mask is done.mask_before
+    assert done.guided is None
     assert done.report["returned"] == "un-joined"
+
+
+@pytest.mark.parametrize(("noise_share", "weight"), [(0.0, 0.85), (1.0, 0.45)])
+def test_the_noisier_the_scan_the_more_of_the_volume_from_before_stays(
+    base: Reconstruction, monkeypatch: pytest.MonkeyPatch, noise_share: float, weight: float
+) -> None:
+    referee_says(monkeypatch, 1.0, 0.95, 0.9)
+    clicks = replace(CLICKS, settings=JointSettings(most_rounds=2))
+    noisy = replace(base, report={**base.report, "noise_share": noise_share})
+    done = refine_jointly(SCAN, noisy, clicks)
+    assert done.guided is not None
+    step = done.guided.array - base.volume.array
+    assert np.abs(step).max() > 1e-3
+    expected = base.volume.array + weight / 0.85 * step
+    np.testing.assert_allclose(done.volume.array, expected, rtol=0, atol=1e-7)
 
 
 def test_the_referee_sends_the_result_from_before(

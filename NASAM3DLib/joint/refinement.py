@@ -252,15 +252,18 @@ class _Run:
         position = known.position
         if position is None:
             raise RuntimeError("The rounds ended without a position.")
-        volume = replace(scene.cropped(rounds.volume(position)), uncertainty=None)
-        mask = joint_mask(before, self._clicks.segment(volume), volume, self._clicks.prompts)
+        guided, volume = (
+            replace(scene.cropped(one), uncertainty=None)
+            for one in (rounds.volume(position), rounds.result(position))
+        )
+        mask = joint_mask(before, self._clicks.segment(guided), guided, self._clicks.prompts)
         figures["mask_returned"] = "un-joined" if mask is old else "joint"
         figures["mask_changes"] = list(known.changes)
         figures["n_rounds"] = known.n_rounds
         figures["mask_change"] = mask_change(mask.array, old.array)
         gain = known.verdicts[known.n_rounds].gain
         told = _told("joint", f"held-out rays near the surface are predicted {gain:.1%} better")
-        return JointResult(volume, mask, old, True, {**told, **figures})
+        return JointResult(volume, mask, old, True, {**told, **figures}, guided)
 
     def _do(
         self,
@@ -284,7 +287,7 @@ class _Run:
             volume, mask = rounds.run(position, on_step=self._save_if_time, progress=part)
             known.changes.append(mask_change(mask.array, before_round))
             if self._options.on_preview is not None and known.part == FINAL:
-                shown = scene.cropped(volume)
+                shown = scene.cropped(rounds.result(position))
                 self._options.on_preview(thinned(shown.array, shown.grid), "refining jointly")
             if not judge(volume):
                 break

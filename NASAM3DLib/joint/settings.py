@@ -67,6 +67,9 @@ class JointResult:
         Whether the volume is the refined one.
     report : dict
         Plain JSON values: what was returned and why, held-out errors, changes of the mask.
+    guided : Volume, optional
+        The volume that the last round gave, on which the mask was made: sharper and, where the
+        projections are noisy, noisier than the one that is returned. None if that is from before.
     """
 
     volume: Volume
@@ -74,3 +77,4 @@ class JointResult:
     mask_before: Mask
     is_joint: bool
     report: dict[str, Any] = field(default_factory=dict)
+    guided: Volume | None = None

@@ -1,6 +1,6 @@
 """Measure joint refinement: volume and mask before and after, on real bodies and generated ones.
 
-python Testing/bench/joint.py              measures what is missing, prints the tables; half an hour
+python Testing/bench/joint.py              measures what is missing or of other code, prints tables
 python Testing/bench/joint.py --write      also into docs, with a picture and all scans as CSV
 python Testing/bench/joint.py --anew       forgets what was measured and begins anew
 python Testing/bench/joint.py --kept       measures nothing more, and lists what was not run
@@ -55,6 +55,8 @@ from joint_tables import (  # noqa: E402
 )
 from quality import automatic  # noqa: E402
 
+from NASAM3DLib.benchmark.methods.ours import answering_code  # noqa: E402
+from NASAM3DLib.benchmark.methods.protocol import code_digest  # noqa: E402
 from NASAM3DLib.evaluate.clicks import click_session  # noqa: E402
 from NASAM3DLib.evaluate.metrics import dice, psnr  # noqa: E402
 from NASAM3DLib.joint.referee import surface_band  # noqa: E402
@@ -236,7 +238,13 @@ def measure(data: Path | None, name: str, n_views: int, *, noisy: bool) -> Row:
         after=figures(done.volume, done.mask),
         dice_on_truth=100 * dice(clicks.segment(case.truth)[0], target),
         cpu_s=seconds,
+        code=code_version(),
     )
+
+
+def code_version() -> str:
+    """Name the code that the figures depend on."""
+    return f"{code_digest('joint', 'reconstruct', 'scan', 'phantom')}-{answering_code()}"
 
 
 def bodies_of(name: str) -> str:
@@ -273,9 +281,10 @@ def scans(data: Path | None) -> list[Scan]:
 
 
 def kept_rows() -> list[Row]:
-    """Read the rows that are finished."""
+    """Read the rows that are finished, the last one of each scan."""
     lines = KEPT.read_text(encoding="utf-8").splitlines() if KEPT.exists() else []
-    return [Row(**json.loads(line)) for line in lines]
+    rows = [Row(**json.loads(line)) for line in lines]
+    return list({(row.target, row.n_views, row.noisy): row for row in rows}.values())
 
 
 def all_rows(data: Path | None, *, anew: bool, n_processes: int) -> Iterator[Row]:
@@ -283,7 +292,7 @@ def all_rows(data: Path | None, *, anew: bool, n_processes: int) -> Iterator[Row
     FOLDER.mkdir(parents=True, exist_ok=True)
     if anew:
         KEPT.unlink(missing_ok=True)
-    known = kept_rows()
+    known = [row for row in kept_rows() if row.code == code_version()]
     yield from known
     done = {(row.target, row.n_views, row.noisy) for row in known}
     context = multiprocessing.get_context("spawn")

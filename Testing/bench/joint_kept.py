@@ -44,7 +44,7 @@ def mask_figures(mask: Mask, target: Mask) -> Figures:
 class Kept:
     """Masks of a scan with all that their choice takes, and volumes in one slice.
 
-    ``later`` is what the clicks give on the refined volume, ``after`` what is made of both.
+    ``later`` is what the clicks give on the guided volume, ``after`` what is made of both.
     """
 
     truth: Float32Array
@@ -68,7 +68,8 @@ class Kept:
     ) -> Kept:
         """Collect it; the slice is the one with most of the target."""
         place = int(np.argmax(target.array.sum(axis=(1, 2))))
-        (before, soft_before), (later, soft_later) = map(clicks.segment, (best, done.volume))
+        guided = done.volume if done.guided is None else done.guided
+        (before, soft_before), (later, soft_later) = map(clicks.segment, (best, guided))
         return cls(
             truth.array[place],
             best.array[place],
@@ -80,7 +81,7 @@ class Kept:
             done.mask.array,
             soft_before,
             soft_later,
-            done.volume.array,
+            guided.array,
             clicks.prompts.points_ras,
             clicks.prompts.labels,
             np.asarray(target.grid.ijk_to_ras),

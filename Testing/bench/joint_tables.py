@@ -31,7 +31,7 @@ WINDOW_HU = (-160.0, 240.0)
 
 @dataclass(frozen=True)
 class Row:
-    """Figures of one scan before and after joint refinement."""
+    """Figures of one scan before and after joint refinement; the code that they are of."""
 
     target: str
     bodies: str
@@ -46,6 +46,7 @@ class Row:
     after: Figures
     dice_on_truth: float
     cpu_s: float
+    code: str = ""
 
     def changes(self) -> Figures:
         """Give what each figure has changed by."""

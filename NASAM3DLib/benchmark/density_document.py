@@ -149,7 +149,7 @@ def picture_gains(rows: Sequence[Row], engines: Sequence[str]) -> Picture:
 
     choices = {e: [c for c in choices_of(rows, e) if c != OFF] for e in engines}
     height = 0.6 + 0.3 * max(len(one) for one in choices.values())
-    size = (4.6 * len(engines), height + 0.5)
+    size = (4.6 * len(engines), height + 0.8)
     figure = Figure(figsize=size, dpi=120, layout="constrained")
     panels = figure.subplots(1, len(engines), squeeze=False)[0]
     for axes, engine in zip(panels, engines, strict=True):
@@ -167,7 +167,9 @@ def picture_gains(rows: Sequence[Row], engines: Sequence[str]) -> Picture:
         axes.set_title(engine)
         axes.set_xlabel("Dice minus that without guidance")
         axes.grid(alpha=0.3)
-    panels[0].legend(loc="best", fontsize="small")
+    # Below the panels: within them it would lie on intervals.
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(JUDGED), fontsize="small")
     file = io.BytesIO()
     figure.savefig(file, format="png", metadata={"Software": None})
     caption = "What each variant gains over all volumes, with 95 % intervals that draw cases."

@@ -192,6 +192,8 @@ def save_picture(
             if outline != "target" and slices[outline].any():
                 mask = slices[outline][::-1]
                 panel.contour(mask, levels=[0.5], colors="tab:orange", linewidths=1)
+            # Radiological convention: the patient's right is on the left.
+            panel.invert_xaxis()
             panel.set_axis_off()
         line[0].set_title(title, fontsize=7)
         for panel, figures, name in zip(

@@ -23,8 +23,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "Testing" / "host")]
 TIMEOUT_S, JOINT_TIMEOUT_S = 120.0, 1200.0
 PANEL_WIDTH, PANEL_HEIGHT = 420, 720
 VIEWS_SIZE = (720, 720)
-NOT_LESION_MM, BLADDER_MM = (-6.0, 18.0, 6.0), (-25.0, 85.0, 0.0)
-"""From the lesion of the sample to the wall that is not of it, and to the bladder before it."""
+BLADDER_MM = (-25.0, 85.0, 0.0)
+"""From the lesion of the sample to the bladder before it."""
 
 
 def wait(condition: Callable[[], object], timeout_s: float = TIMEOUT_S) -> None:
@@ -99,6 +99,38 @@ class Photographer:
         self.rest()
 
 
+def leak_ras(user: Photographer) -> Any:
+    """Find the middle of the largest part of the segment that is not of the sample's lesion."""
+    import slicer
+    import vtk
+
+    from NASAM3DLib.demo.sample import FIELD_MM, FINER, N_VOXELS, SEED
+    from NASAM3DLib.evaluate.clicks import centre_click
+    from NASAM3DLib.evaluate.resample import resample_mask
+    from NASAM3DLib.phantom.anatomy import make_phantom
+    from NASAM3DLib.scan.grid import VolumeGrid
+    from NASAM3DLib.segment.mask import Mask
+
+    parameters = user.widget.parameters
+    volume = parameters.inputVolume
+    array = slicer.util.arrayFromSegmentBinaryLabelmap(
+        parameters.segmentation, parameters.segmentId, volume
+    )
+    matrix = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    segment = Mask(array > 0, VolumeGrid(array.shape, slicer.util.arrayFromVTKMatrix(matrix)))
+    patient_grid = VolumeGrid.centred((N_VOXELS,) * 3, FIELD_MM / N_VOXELS).refined(FINER)
+    patient = make_phantom(SEED, patient_grid, region="pelvis")
+    lesion = Mask(patient.labels == patient.lesion_label, patient.volume.grid)
+    truth = resample_mask(lesion, segment.grid)
+    found = centre_click(segment, Mask(segment.array & truth.array, segment.grid))
+    if found is None:
+        raise SystemExit("The segment of one click has no leak to be photographed.")
+    overlap = 2 * np.count_nonzero(segment.array & truth.array)
+    print(f"One click: Dice {overlap / (segment.n_voxels + truth.n_voxels):.2f}")
+    return found.point_ras
+
+
 def take(output: Path, pictures: Path) -> None:
     """Walk the road and save a picture of each state."""
     import slicerhost
@@ -131,7 +163,7 @@ def take(output: Path, pictures: Path) -> None:
     app.layoutManager().resetThreeDViews()
     user.photograph("module-3-click.png")
     user.ui.attentionCheckBox.checked = True
-    user.click(False, lesion + NOT_LESION_MM)
+    user.click(False, leak_ras(user))
     user.photograph("module-4-correct.png")
     user.ui.attentionCheckBox.checked = False
     refine_jointly(user, lesion)

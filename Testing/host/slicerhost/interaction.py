@@ -61,6 +61,8 @@ def click(view: Any, column: int, row: int) -> None:
         Pixel from the left and from the top.
     """
     point = qt.QPoint(column, row)
+    # A mouse that is there already sends no event, and a view in place mode waits for one.
+    QTest.mouseMove(view, qt.QPoint(column + (1 if column == 0 else -1), row))
     QTest.mouseMove(view, point)
     QTest.mouseClick(view, qt.Qt.LeftButton, qt.Qt.NoModifier, point)
     process_events()

@@ -15,10 +15,11 @@ from torch import nn
 
 from NASAM3DLib.benchmark import swin_unetr
 from NASAM3DLib.benchmark.case import Case, Target
+from NASAM3DLib.benchmark.click_pictures import choose_examples, picture_examples
 from NASAM3DLib.benchmark.click_run import run_clicks
 from NASAM3DLib.benchmark.click_task import ClickSettings
 from NASAM3DLib.benchmark.comparators.swin_unetr import METHODS, NAME, trained
-from NASAM3DLib.benchmark.methods.protocol import Occasion
+from NASAM3DLib.benchmark.methods.protocol import NotMeantError, Occasion
 from NASAM3DLib.benchmark.sources import GeneratedSource, ThinnedSource
 from NASAM3DLib.benchmark.swin_plan import Example, Plan, SwinSettings
 from NASAM3DLib.benchmark.swin_unetr import (
@@ -143,14 +144,22 @@ def test_a_case_is_segmented_by_the_network_that_has_not_seen_it(
     plan = Plan.read(tmp_path)
     segmenter = method.made_for(Occasion("case 2", "a"))
     assert segmenter.fold == plan.folds["case 2"]
+    assert plan.told() in method.note
     with pytest.raises(RuntimeError, match="call set_volume first"):
         segmenter.predict(Prompts())
-    with pytest.raises(ValueError, match="case 9 has no object that another case has as well"):
-        method.made_for(Occasion("case 9", "a"))
-    with pytest.raises(ValueError, match="No other case has a label of 'c'"):
-        method.made_for(Occasion("case 0", "c"))
+    for case, target in (("case 9", "a"), ("case 0", "c")):
+        with pytest.raises(NotMeantError, match="no other case has the object to learn from"):
+            method.made_for(Occasion(case, target))
     with pytest.raises(RuntimeError, match="which object of which case"):
         method.make()
+
+
+def test_the_note_tells_how_the_networks_were_trained():
+    three = [example(n, "a") for n in range(3)]
+    told = Plan.of(three, SwinSettings(7, 32, 12, n_folds=2)).told()
+    assert told.startswith("here 2 networks of width 12, each trained on 1 or 2 cases in 7 steps")
+    assert "trained on 1 case in" in Plan.of(three[:2], SwinSettings()).told()
+    assert "5 networks" in Plan.of([example(n, "a") for n in range(9)], SwinSettings()).told()
 
 
 def test_untrained_it_is_listed_and_trained_it_takes_its_place(
@@ -203,11 +212,17 @@ def test_the_tables_train_on_images_and_ask_each_network_for_the_right_case(
     chosen = ClickSettings(
         tmp_path, (None,), (NAME,), comparator_files(tmp_path), n_clicks=2, asd_at=(1,)
     )
-    outcome = run_clicks(sources, chosen)
+    outcome = run_clicks([*sources, GeneratedSource(0, edge=32)], chosen)
     assert not [row.error for row in outcome.rows if row.error]
     for row in outcome.rows:
         # It makes nothing of clicks.
         assert len({figure.dice for figure in row.figures}) == 1
+    # What only one case has is not for it, and no failure.
+    assert {row.case for row in outcome.rows} == {"case 0", "case 1"}
+    reasons = dict(outcome.not_run)
+    assert reasons[NAME] == "for 1 of 3 targets: no other case has the object to learn from"
+    examples = choose_examples(outcome.rows, sources, chosen, method=NAME)
+    assert len(list(picture_examples(examples, chosen, method=NAME))) == len(examples) > 0
 
 
 @pytest.mark.slow

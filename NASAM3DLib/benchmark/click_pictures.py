@@ -12,6 +12,7 @@ import numpy as np
 from NASAM3DLib.benchmark.click_tables import GROUPS, MIDDLE, in_group, shown_clicks, unique
 from NASAM3DLib.benchmark.click_task import ClickSettings, View, click_on, view_of
 from NASAM3DLib.benchmark.journal import Row
+from NASAM3DLib.benchmark.methods.protocol import Occasion
 from NASAM3DLib.benchmark.methods.registry import all_methods
 from NASAM3DLib.benchmark.sources import Source
 from NASAM3DLib.benchmark.views import Look, view_name
@@ -156,7 +157,8 @@ def picture_examples(
     for example in examples:
         row = example.row
         view = View(example.source, _n_views(row.view, settings))
-        segmenter = all_methods(settings.method_files)[method].make()
+        known = all_methods(settings.method_files)[method]
+        segmenter = known.made_for(Occasion(row.case, row.target))
         session = click_on(settings, view, target=row.target, segmenter=segmenter)
         case, volume = view_of(settings, view)
         truth = next(one.mask for one in case.targets if one.name == row.target)

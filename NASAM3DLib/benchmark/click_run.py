@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 
 from NASAM3DLib.benchmark.click_task import ClickSettings, Shown, View, measure, prepare
 from NASAM3DLib.benchmark.journal import Row, RowKey
-from NASAM3DLib.benchmark.methods.protocol import Method
+from NASAM3DLib.benchmark.methods.protocol import Method, NotMeantError
 from NASAM3DLib.benchmark.methods.registry import all_methods
 from NASAM3DLib.benchmark.pool import mapped
 from NASAM3DLib.benchmark.sources import Source
 from NASAM3DLib.progress import ProgressCallback, no_progress, sub_progress
 
 NOT_ASKED = "not asked for"
+NOT_MEANT = f"{NotMeantError.__name__}: "
 
 PREPARING = 0.2
 """Share of the work that goes into reading cases and reconstructing them."""
@@ -99,13 +100,32 @@ def run_clicks(
         journal.append(row)
         known[row.key] = row
         part(f"{row.method} on {row.title}, {row.view}", done / len(left))
+    rows = [known[task[2].key] for task in tasks if task[2].key in known]
     return Outcome(
-        tuple(known[task[2].key] for task in tasks if task[2].key in known),
-        tuple(not_run),
+        tuple(row for row in rows if not row.error.startswith(NOT_MEANT)),
+        (*not_run, *_not_meant(rows)),
         tuple(dict.fromkeys(reason for one in shown for reason in one.left_out)),
         tuple(f"{one.view}: {one.error}" for one in shown if one.error),
         _waiting([task[2] for task in tasks if task[2].key not in known]),
     )
+
+
+def _not_meant(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """Say for how many targets methods are not meant, and why."""
+    reasons: dict[tuple[str, str], set[str]] = {}
+    for row in rows:
+        if row.error.startswith(NOT_MEANT):
+            why = row.error.removeprefix(NOT_MEANT)
+            reasons.setdefault((row.method, why), set()).add(row.title)
+    return [
+        (method, f"for {len(titles)} of {_n_targets(rows, method)} targets: {why}")
+        for (method, why), titles in reasons.items()
+    ]
+
+
+def _n_targets(rows: Sequence[Row], method: str) -> int:
+    """Count the targets of a method."""
+    return len({row.title for row in rows if row.method == method})
 
 
 def _waiting(blanks: Sequence[Row]) -> tuple[str, ...]:

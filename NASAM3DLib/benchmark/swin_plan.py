@@ -159,6 +159,22 @@ class Plan:
         )
         return cls(classes, folds, learnt, settings)
 
+    def told(self) -> str:
+        """Say in words how the networks were trained.
+
+        Returns
+        -------
+        str
+        """
+        n, made = len(self.folds), self.settings
+        held_out = Counter(self.folds.values())
+        seen = sorted({n - held_out[fold] for fold in held_out})
+        cases = " or ".join(map(str, seen)) + (" case" if seen == [1] else " cases")
+        return (
+            f"here {len(held_out)} networks of width {made.feature_size}, each trained on {cases} "
+            f"in {made.n_steps} steps of one patch of {made.patch} voxels along each edge"
+        )
+
     @classmethod
     def read(cls, folder: Path) -> Plan:
         """Read what training wrote.

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from NASAM3DLib.benchmark.methods.protocol import (
     Method,
+    NotMeantError,
     Occasion,
     library_version,
     package_missing,
@@ -44,7 +45,7 @@ class SwinUnetrSegmenter:
 
     Raises
     ------
-    ValueError
+    NotMeantError
         If the case took no part in the folds, or no other case has a label of the object.
     """
 
@@ -55,11 +56,10 @@ class SwinUnetrSegmenter:
 
         self.folder = folder
         self.plan = Plan.read(folder)
-        if occasion.case not in self.plan.folds:
-            raise ValueError(f"{occasion.case} has no object that another case has as well.")
-        self.fold = self.plan.folds[occasion.case]
-        if occasion.target not in self.plan.learnt[self.fold]:
-            raise ValueError(f"No other case has a label of {occasion.target!r} to learn from.")
+        fold = self.plan.folds.get(occasion.case)
+        if fold is None or occasion.target not in self.plan.learnt[fold]:
+            raise NotMeantError("no other case has the object to learn from")
+        self.fold = fold
         self.number = self.plan.classes.index(occasion.target)
         self._mask: Mask | None = None
 
@@ -135,8 +135,11 @@ def trained(folder: Path) -> Method:
     -------
     Method
     """
+    from NASAM3DLib.benchmark.swin_plan import Plan
+
+    note = f"{NOTE}; {Plan.read(folder).told()}"
     return Method(
-        NAME, "peer", NOTE, _unnamed, _missing, partial(_identity, folder), partial(_make, folder)
+        NAME, "peer", note, _unnamed, _missing, partial(_identity, folder), partial(_make, folder)
     )
 
 

@@ -60,6 +60,10 @@ def code_digest(*folders: str, without: Collection[str] = ()) -> str:
     return code.hexdigest()[:8]
 
 
+class NotMeantError(ValueError):
+    """A method is not meant for an object. This is listed apart from what failed."""
+
+
 @dataclass(frozen=True)
 class Occasion:
     """What a method that was trained on labels may know besides volume and clicks.
@@ -95,7 +99,8 @@ class Method:
         identity gave are not taken for its own.
     make_for : callable, optional
         Gives the object for one occasion instead of ``make``: a method that was trained on labels
-        must know which object is meant, and by which case it must not have been trained.
+        must know which object is meant, and by which case it must not have been trained. May raise
+        :class:`NotMeantError`.
     """
 
     name: str

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from NASAM3DLib.benchmark import click_document
 from NASAM3DLib.benchmark.click_document import ClickReport, make_report
 from NASAM3DLib.benchmark.click_lists import failure_table, summary_table
-from NASAM3DLib.benchmark.click_pictures import choose_examples
+from NASAM3DLib.benchmark.click_pictures import choose_examples, methods_of_all_targets
 from NASAM3DLib.benchmark.click_run import Outcome, run_clicks
 from NASAM3DLib.benchmark.click_tables import (
     default_table,
@@ -208,6 +208,13 @@ def test_tables_show_means_over_targets():
     assert cells["CPU s per click"] == pytest.approx(0.5)
     assert cells["lowered [%]"] == 0
     assert dice_table(rows, "full", "lesions").rows == ()
+
+
+def test_curves_compare_only_methods_that_were_measured_on_every_target():
+    rows = [a_row(t, 0.5, method=m) for t, m in (("a", "one"), ("b", "one"), ("a", "other"))]
+    assert methods_of_all_targets(rows) == ["one"]
+    assert methods_of_all_targets([*rows, a_row("b", 0.9, method="other")]) == ["one", "other"]
+    assert methods_of_all_targets([]) == []
 
 
 def test_an_empty_mask_has_no_distance_and_spoils_no_mean():

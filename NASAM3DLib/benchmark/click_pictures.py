@@ -90,8 +90,31 @@ def picture_curves(rows: Sequence[Row]) -> Picture:
     figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize="small")
     file = io.BytesIO()
     figure.savefig(file, format="png", metadata={"Software": None})
-    caption = "Mean Dice after each click; in brackets the number of targets."
+    caption = (
+        "Mean Dice after each click; in brackets the number of targets. A method without figures "
+        "for all of them is left out of the panel."
+    )
     return Picture("clicks-curves", caption, file.getvalue())
+
+
+def methods_of_all_targets(rows: Sequence[Row]) -> list[str]:
+    """List the methods whose means are comparable: those measured on every target.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        Rows with figures, of one view.
+
+    Returns
+    -------
+    list of str
+    """
+    targets = {row.title for row in rows}
+    return [
+        method
+        for method in unique([row.method for row in rows])
+        if {row.title for row in rows if row.method == method} == targets
+    ]
 
 
 def choose_examples(
@@ -200,7 +223,7 @@ def unique_numbers(numbers: Sequence[int], most: int) -> list[int]:
 
 def _draw_curves(axes: Axes, rows: Sequence[Row], styles: Mapping[str, dict[str, object]]) -> None:
     """Draw the lines of one panel."""
-    for method in unique([row.method for row in rows]):
+    for method in methods_of_all_targets(rows):
         mine = [row for row in rows if row.method == method]
         clicks = np.arange(1, max(row.n_clicks for row in mine) + 1)
         means = [np.mean([row.after(int(n)).dice for row in mine]) for n in clicks]

@@ -20,6 +20,7 @@ from NASAM3DLib import __version__
 from NASAM3DLib.cli import demo, evaluate, info, reconstruct, segment, simulate
 from NASAM3DLib.cli.app import app
 from NASAM3DLib.cli.options import PROGRAM
+from NASAM3DLib.reconstruct.simulate import scanned_means
 from NASAM3DLib.reconstruct.volume import Volume
 from NASAM3DLib.reconstruct.volume_io import load_volume, save_volume
 from NASAM3DLib.scan.grid import VolumeGrid
@@ -140,6 +141,17 @@ def test_files_have_the_right_place_and_content(tmp_path: Path, workplace: Path)
     assert found.array[centre]
     # A ball of 35 mm radius has 180 ml.
     assert found.volume_ml == pytest.approx(180, rel=0.3)
+
+
+def test_a_scan_of_a_ct_comes_with_what_to_compare_with(tmp_path: Path, workplace: Path) -> None:
+    ct, scan, truth = workplace / "ct.nii.gz", tmp_path / "s.npz", tmp_path / "truth.nrrd"
+    options = ["--detector", "16", "--views", "8", "--truth", str(truth)]
+    done = run("simulate", str(ct), "-o", str(scan), *options)
+    assert done.exit_code == 0, done.output
+    written, expected = load_volume(truth), scanned_means(load_volume(ct).to_hu())
+    assert written.quantity == "HU"
+    np.testing.assert_allclose(written.array, expected.array, atol=1e-3)
+    assert np.abs(written.array - load_volume(ct).array).max() > 10
 
 
 def test_attenuation_can_be_written_and_read_back(tmp_path: Path, workplace: Path) -> None:

@@ -13,6 +13,7 @@ from NASAM3DLib.reconstruct import simulate as simulate_module
 from NASAM3DLib.reconstruct.simulate import (
     SimulationSettings,
     fine_lattice,
+    scanned_means,
     simulate,
     with_subpixels,
 )
@@ -158,6 +159,23 @@ def test_refined_lattice_keeps_box_mean_and_ramps() -> None:
     k = np.arange(6, dtype=np.float32)[:, None, None] * np.ones((6, 3, 3), np.float32)
     ramp, _ = fine_lattice(Volume(k, VolumeGrid.centred((6, 3, 3), 1.0)), None)
     np.testing.assert_allclose(ramp[1:-1, 0, 0], (np.arange(1, 11) + 0.5) / 2 - 0.5, atol=1e-6)
+
+
+def test_what_was_scanned_is_smoother_than_the_voxels_and_as_heavy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    volume = ball()
+    means = scanned_means(volume)
+    assert means.grid.same_as(volume.grid)
+    assert means.quantity == volume.quantity
+    assert means.array.sum() == pytest.approx(volume.array.sum(), rel=1e-6)
+    v = np.pad(volume.array.astype(np.float64), 1, mode="edge")
+    for axis in range(3):
+        v = (np.roll(v, 1, axis) + 6 * v + np.roll(v, -1, axis)) / 8
+    np.testing.assert_allclose(means.array, v[1:-1, 1:-1, 1:-1], atol=1e-6 * WATER_ATTENUATION)
+    # Without a finer lattice the voxels themselves are scanned.
+    monkeypatch.setattr(simulate_module, "LARGEST_LATTICE", volume.array.size)
+    np.testing.assert_array_equal(scanned_means(volume).array, volume.array)
 
 
 def test_huge_lattices_are_held_back(

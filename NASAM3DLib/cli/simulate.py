@@ -41,7 +41,8 @@ def run(
         Literal["pelvis", "abdomen"], typer.Option("--region", help="Part of the generated body.")
     ] = "pelvis",
     truth: Annotated[
-        Path | None, typer.Option("--truth", help="Also write the generated patient here.")
+        Path | None,
+        typer.Option("--truth", help="Also write here what was scanned, to compare with."),
     ] = None,
     views: Annotated[int, typer.Option("--views", min=1, help="Number of views.")] = 50,
     arc: Annotated[
@@ -68,7 +69,7 @@ def run(
     import numpy as np
 
     from NASAM3DLib.cli.console import shown_progress, stdout
-    from NASAM3DLib.reconstruct.simulate import SimulationSettings, simulate
+    from NASAM3DLib.reconstruct.simulate import SimulationSettings, scanned_means, simulate
     from NASAM3DLib.reconstruct.volume_io import save_volume
     from NASAM3DLib.scan.images import IMAGE_ENDINGS, TIFF_ENDINGS
     from NASAM3DLib.scan.io import save_projections
@@ -76,8 +77,6 @@ def run(
 
     if (volume is None) == (phantom is None):
         raise typer.BadParameter("give either a volume or --phantom SEED.")
-    if truth is not None and phantom is None:
-        raise typer.BadParameter("--truth goes with --phantom: a given volume is its own truth.")
     prepare_output(output, (".npz", *IMAGE_ENDINGS, *TIFF_ENDINGS), force=force)
     if truth is not None:
         prepare_output(truth, IMAGE_ENDINGS, force=force)
@@ -93,7 +92,7 @@ def run(
     save_projections(scan, output, force=force)
     stdout().print(f"{output}: {geometry}.", markup=False)
     if truth is not None:
-        save_volume(body.to_hu(), truth, force=force)
+        save_volume(scanned_means(body.to_hu()), truth, force=force)
         stdout().print(f"{truth}: {body.grid}, HU.", markup=False)
 
 

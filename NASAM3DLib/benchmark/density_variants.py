@@ -23,7 +23,7 @@ from NASAM3DLib.benchmark.density_parts import (
     without_channels,
 )
 from NASAM3DLib.benchmark.methods import ours
-from NASAM3DLib.benchmark.methods.protocol import Method, library_version
+from NASAM3DLib.benchmark.methods.protocol import Method
 from NASAM3DLib.evaluate.clicks import Segmenter
 from NASAM3DLib.segment.segmenter import SegmentationSettings, make_segmenter
 
@@ -47,13 +47,12 @@ def _engine(
 def _walker(name: str, note: str, variant: WalkerVariant) -> Method:
     """Describe a variant of the walker."""
     return Method(
-        f"walker: {name}", "ours", note, partial(VariantWalker, variant), identity=_walker_identity
+        f"walker: {name}",
+        "ours",
+        note,
+        partial(VariantWalker, variant),
+        identity=ours.walker_identity,
     )
-
-
-def _walker_identity() -> str:
-    """Name the code behind the walker's answers."""
-    return f"{library_version()}, code {ours.answering_code()}"
 
 
 def _same_as(
@@ -76,7 +75,7 @@ METHODS = (
         "ours",
         "density guidance off: a random walker on the densities",
         partial(_engine, "density-guided", guided=False),
-        identity=_walker_identity,
+        identity=ours.walker_identity,
     ),
     _walker("default", "attention along paths as the walker's prior", WalkerVariant()),
     _walker(

@@ -16,6 +16,7 @@ from NASAM3DLib.benchmark.methods.protocol import code_digest
 from NASAM3DLib.reconstruct.volume import Volume
 from NASAM3DLib.scan.grid import VolumeGrid
 from NASAM3DLib.segment.mask import Mask
+from NASAM3DLib.weights.store import sha256_of
 
 HELD_OUT = 0x434C4943
 """Third number of the seeds of held-out volumes: "CLIC"."""
@@ -276,22 +277,18 @@ class CaseStore:
 
 
 def _digest_of(path: Path) -> str:
-    """Digest a file, or all files of a folder; they are read again only after a change."""
+    """Digest a file, or all files of a folder with their names."""
     parts = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
     stats = [(one, one.stat()) for one in parts]
-    return _digest(tuple((one, stat.st_size, stat.st_mtime_ns) for one, stat in stats))
+    return " ".join(
+        f"{one.name} {_digest(one, stat.st_size, stat.st_mtime_ns)}" for one, stat in stats
+    )
 
 
-@lru_cache(maxsize=1024)
-def _digest(files: tuple[tuple[Path, int, int], ...]) -> str:
-    """Digest the content of files; size and time only tell when to do it again."""
-    digest = hashlib.sha256()
-    for path, size, _ in files:
-        digest.update(f"{path.name} {size} ".encode())
-        with path.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()[:16]
+@lru_cache(maxsize=4096)
+def _digest(path: Path, _size: int, _mtime_ns: int) -> str:
+    """Digest a file; size and time only tell when to do it again."""
+    return sha256_of(path)
 
 
 def file_name(name: str, key: str) -> str:

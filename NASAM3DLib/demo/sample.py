@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from NASAM3DLib.phantom.anatomy import make_phantom
+from NASAM3DLib.phantom.anatomy import Phantom, make_phantom
 from NASAM3DLib.progress import ProgressCallback, no_progress, sub_progress
 from NASAM3DLib.reconstruct.simulate import SimulationSettings, simulate
 from NASAM3DLib.scan.grid import VolumeGrid
@@ -21,6 +21,18 @@ SEED = 1
 FIELD_MM, N_VOXELS, FINER = 350.0, 96, 2
 N_VIEWS, DETECTOR_SHAPE, PHOTONS = 50, (160, 160), 1e5
 GENERATING_PART = 0.8
+
+
+def sample_patient() -> Phantom:
+    """Generate the patient of the sample scan.
+
+    Returns
+    -------
+    Phantom
+        A pelvis with a lesion of the rectal wall, on voxels finer than those of a reconstruction.
+    """
+    grid = VolumeGrid.centred((N_VOXELS,) * 3, FIELD_MM / N_VOXELS).refined(FINER)
+    return make_phantom(SEED, grid, region="pelvis")
 
 
 def make_sample(folder: Path, *, progress: ProgressCallback = no_progress) -> tuple[Path, Prompts]:
@@ -49,9 +61,8 @@ def make_sample(folder: Path, *, progress: ProgressCallback = no_progress) -> tu
     if scan_path.is_file() and points_path.is_file():
         return scan_path, load_prompts(points_path)
     progress("generating a patient", 0.0)
-    grid = VolumeGrid.centred((N_VOXELS,) * 3, FIELD_MM / N_VOXELS).refined(FINER)
-    phantom = make_phantom(SEED, grid, region="pelvis")
-    geometry = default_scan(grid, n_views=N_VIEWS, detector_shape=DETECTOR_SHAPE)
+    phantom = sample_patient()
+    geometry = default_scan(phantom.volume.grid, n_views=N_VIEWS, detector_shape=DETECTOR_SHAPE)
     physics = SimulationSettings(photons=PHOTONS, reconstruction_spacing_mm=FIELD_MM / N_VOXELS)
     part = sub_progress(progress, GENERATING_PART, 1.0, stage="measuring")
     rng = np.random.default_rng(SEED)

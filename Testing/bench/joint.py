@@ -284,7 +284,7 @@ def kept_rows() -> list[Row]:
     """Read the rows that are finished, the last one of each scan."""
     lines = KEPT.read_text(encoding="utf-8").splitlines() if KEPT.exists() else []
     rows = [Row(**json.loads(line)) for line in lines]
-    return list({(row.target, row.n_views, row.noisy): row for row in rows}.values())
+    return list({row.scan: row for row in rows}.values())
 
 
 def all_rows(data: Path | None, *, anew: bool, n_processes: int) -> Iterator[Row]:
@@ -292,9 +292,10 @@ def all_rows(data: Path | None, *, anew: bool, n_processes: int) -> Iterator[Row
     FOLDER.mkdir(parents=True, exist_ok=True)
     if anew:
         KEPT.unlink(missing_ok=True)
-    known = [row for row in kept_rows() if row.code == code_version()]
+    code = code_version()
+    known = [row for row in kept_rows() if row.code == code]
     yield from known
-    done = {(row.target, row.n_views, row.noisy) for row in known}
+    done = {row.scan for row in known}
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(n_processes, mp_context=context) as pool:
         futures = [
@@ -320,7 +321,7 @@ def _keep(future: Future[Row]) -> None:
 
 def not_run(rows: list[Row], data: Path | None) -> str:
     """List the scans that are missing."""
-    done = {(row.target, row.n_views, row.noisy) for row in rows}
+    done = {row.scan for row in rows}
     left = [scan for scan in scans(data) if scan not in done]
     names = "; ".join(f"{n}, {v} views, {'1e4 photons' if x else 'clean'}" for n, v, x in left)
     return f"Not run: {names}." if left else "All scans of the set were run."
@@ -345,7 +346,7 @@ def write(rows: list[Row], texts: tuple[str, str]) -> None:
     shown = {
         f"{kind}: {row.target}, {row.n_views} views, {'1e4 photons' if row.noisy else 'clean'}": (
             row,
-            Kept.load(scan_path(row.target, row.n_views, row.noisy)).slices(),
+            Kept.load(scan_path(*row.scan)).slices(),
         )
         for kind, row in (("most gained", drawn[-1]), ("least gained", drawn[0]))
     }

@@ -118,7 +118,7 @@ def masks_again(row: Row) -> Row:
     """Choose the mask of a row anew; the volume stays."""
     if not row.is_joint:
         return row
-    path = scan_path(row.target, row.n_views, row.noisy)
+    path = scan_path(*row.scan)
     kept = Kept.load(path)
     grid = kept.grid
     before = Mask(kept.mask_before, grid)

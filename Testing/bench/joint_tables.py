@@ -48,6 +48,11 @@ class Row:
     cpu_s: float
     code: str = ""
 
+    @property
+    def scan(self) -> tuple[str, int, bool]:
+        """What was scanned how: target, views, noise."""
+        return self.target, self.n_views, self.noisy
+
     def changes(self) -> Figures:
         """Give what each figure has changed by."""
         return {key: self.after[key] - self.before[key] for key in self.before}

@@ -86,6 +86,20 @@ class Photographer:
             button = getattr(self.ui, f"{name}CollapsibleButton")
             button.collapsed = name not in names
 
+    def segment(self) -> Any:
+        """Give the chosen segment."""
+        import slicer
+        from NASAM3DModule.volumes import gridOf
+
+        from NASAM3DLib.segment.mask import Mask
+
+        parameters = self.widget.parameters
+        volume = parameters.inputVolume
+        array = slicer.util.arrayFromSegmentBinaryLabelmap(
+            parameters.segmentation, parameters.segmentId, volume
+        )
+        return Mask(array > 0, gridOf(volume))
+
     def click(self, positive: bool, point_ras: Any) -> None:
         """Click on a point in the red view, with the kind of point chosen before."""
         import slicer
@@ -99,36 +113,34 @@ class Photographer:
         self.rest()
 
 
-def leak_ras(user: Photographer) -> Any:
-    """Find the middle of the largest part of the segment that is not of the sample's lesion."""
-    import slicer
-    import vtk
+class Truth:
+    """The lesion of the sample, to choose the click that a person would choose."""
 
-    from NASAM3DLib.demo.sample import FIELD_MM, FINER, N_VOXELS, SEED
-    from NASAM3DLib.evaluate.clicks import centre_click
-    from NASAM3DLib.evaluate.resample import resample_mask
-    from NASAM3DLib.phantom.anatomy import make_phantom
-    from NASAM3DLib.scan.grid import VolumeGrid
-    from NASAM3DLib.segment.mask import Mask
+    def __init__(self) -> None:
+        from NASAM3DLib.demo.sample import sample_patient
+        from NASAM3DLib.segment.mask import Mask
 
-    parameters = user.widget.parameters
-    volume = parameters.inputVolume
-    array = slicer.util.arrayFromSegmentBinaryLabelmap(
-        parameters.segmentation, parameters.segmentId, volume
-    )
-    matrix = vtk.vtkMatrix4x4()
-    volume.GetIJKToRASMatrix(matrix)
-    segment = Mask(array > 0, VolumeGrid(array.shape, slicer.util.arrayFromVTKMatrix(matrix)))
-    patient_grid = VolumeGrid.centred((N_VOXELS,) * 3, FIELD_MM / N_VOXELS).refined(FINER)
-    patient = make_phantom(SEED, patient_grid, region="pelvis")
-    lesion = Mask(patient.labels == patient.lesion_label, patient.volume.grid)
-    truth = resample_mask(lesion, segment.grid)
-    found = centre_click(segment, Mask(segment.array & truth.array, segment.grid))
-    if found is None:
-        raise SystemExit("The segment of one click has no leak to be photographed.")
-    overlap = 2 * np.count_nonzero(segment.array & truth.array)
-    print(f"One click: Dice {overlap / (segment.n_voxels + truth.n_voxels):.2f}")
-    return found.point_ras
+        patient = sample_patient()
+        self._lesion = Mask(patient.labels == patient.lesion_label, patient.volume.grid)
+
+    def leak_ras(self, segment: Any) -> Any:
+        """Find the middle of the largest part of a segment that is not of the lesion."""
+        from NASAM3DLib.evaluate.clicks import centre_click
+        from NASAM3DLib.evaluate.resample import resample_mask
+        from NASAM3DLib.segment.mask import Mask
+
+        lesion = resample_mask(self._lesion, segment.grid)
+        found = centre_click(segment, Mask(segment.array & lesion.array, segment.grid))
+        if found is None:
+            raise SystemExit("The segment of one click has no leak to be photographed.")
+        return found.point_ras
+
+    def dice(self, segment: Any) -> float:
+        """Compare a segment with the lesion."""
+        from NASAM3DLib.evaluate.metrics import dice
+        from NASAM3DLib.evaluate.resample import resample_mask
+
+        return dice(segment, resample_mask(self._lesion, segment.grid))
 
 
 def take(output: Path, pictures: Path) -> None:
@@ -163,7 +175,9 @@ def take(output: Path, pictures: Path) -> None:
     app.layoutManager().resetThreeDViews()
     user.photograph("module-3-click.png")
     user.ui.attentionCheckBox.checked = True
-    user.click(False, leak_ras(user))
+    truth, clicked = Truth(), user.segment()
+    user.click(False, truth.leak_ras(clicked))
+    print(f"Dice {truth.dice(clicked):.2f}, corrected {truth.dice(user.segment()):.2f}")
     user.photograph("module-4-correct.png")
     user.ui.attentionCheckBox.checked = False
     refine_jointly(user, lesion)

@@ -34,7 +34,13 @@ def _make(name: str, *, guided: bool = True) -> Segmenter:
     return make_segmenter(name, SegmentationSettings(density_guidance=guided))
 
 
-def _density_guided_identity() -> str:
+def walker_identity() -> str:
+    """Name the code behind the answers of the engine without training.
+
+    Returns
+    -------
+    str
+    """
     return f"{NASAM3DLib.__version__}, code {answering_code()}"
 
 
@@ -86,7 +92,7 @@ METHODS = (
         "ours",
         "density-geodesic attention as the prior of a random walker; no training",
         lambda: _make("density-guided"),
-        identity=_density_guided_identity,
+        identity=walker_identity,
     ),
     Method(
         "sam-med3d",
@@ -101,6 +107,6 @@ METHODS = (
         "ours",
         "the engine density-guided with its density guidance off: a plain random walker",
         lambda: _make("density-guided", guided=False),
-        identity=_density_guided_identity,
+        identity=walker_identity,
     ),
 )

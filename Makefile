@@ -10,6 +10,10 @@ LOCK   := requirements-dev.lock
 INPUTS := pyproject.toml $(LOCK) Tools/install_torch.py
 PIP    := $(PY) -m pip --disable-pip-version-check install --constraint $(LOCK)
 TESTS  ?=
+# Test files go to as many processes as there are cores, four at most: each takes a gigabyte or two.
+# `make test JOBS=0` stays in one process, which a debugger wants.
+JOBS   ?= logical
+PYTEST := $(PY) -m pytest --numprocesses $(JOBS) --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all check lint types bench bench-full format lock torch clean
@@ -21,10 +25,10 @@ demo: $(VENV)/.ready-demo ## run the whole road on generated data; results in de
 	$(PY) -m NASAM3DLib demo --output demo-output --force
 
 test: $(VENV)/.ready-dev ## run the tests; TESTS="Testing/test_x.py -k name" runs some of them
-	$(PY) -m pytest $(TESTS)
+	$(PYTEST) $(TESTS)
 
 test-all: $(VENV)/.ready-dev ## run the tests, the slow ones too
-	$(PY) -m pytest -m "" $(TESTS)
+	$(PYTEST) -m "" $(TESTS)
 
 check: lint types test ## lint, types and tests
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from NASAM3DLib.benchmark.sources import Source
 from NASAM3DLib.benchmark.views import Look, view_name
 from NASAM3DLib.evaluate.panels import Outline, Window
 from NASAM3DLib.evaluate.pictures import Picture, Subject, picture_masks
+from NASAM3DLib.evaluate.png import few_colours, png_of
 from NASAM3DLib.reconstruct.volume import Volume
 from NASAM3DLib.segment.mask import Mask
 from NASAM3DLib.segment.prompts import Prompts
@@ -88,13 +88,11 @@ def picture_curves(rows: Sequence[Row]) -> Picture:
         line[0].set_ylabel("mean Dice")
     handles, labels = _legend(grid, names)
     figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize="small")
-    file = io.BytesIO()
-    figure.savefig(file, format="png", metadata={"Software": None})
     caption = (
         "Mean Dice after each click; in brackets the number of targets. A method without figures "
         "for all of them is left out of the panel."
     )
-    return Picture("clicks-curves", caption, file.getvalue())
+    return Picture("clicks-curves", caption, few_colours(png_of(figure)))
 
 
 def methods_of_all_targets(rows: Sequence[Row]) -> list[str]:
@@ -201,7 +199,8 @@ def picture_examples(
             f"{row.view}."
         )
         picture = picture_masks(volume, rows, around=truth, caption=caption)
-        yield replace(picture, name=f"clicks-{example.rank}", png=_smaller(picture.png))
+        small = few_colours(picture.png, scale=SCALE)
+        yield replace(picture, name=f"clicks-{example.rank}", png=small)
 
 
 def unique_numbers(numbers: Sequence[int], most: int) -> list[int]:
@@ -256,18 +255,6 @@ def _legend(grid: np.ndarray, names: Sequence[str]) -> tuple[list[Artist], list[
             found.setdefault(label, handle)
     labels = [name for name in names if name in found]
     return [found[label] for label in labels], labels
-
-
-def _smaller(png: bytes) -> bytes:
-    """Scale a picture down: a document holds three of them, and slices compress badly."""
-    from PIL import Image
-
-    file = io.BytesIO()
-    with Image.open(io.BytesIO(png)) as image:
-        width, height = (round(SCALE * n) for n in image.size)
-        reduced = image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
-        reduced.save(file, format="png", optimize=True)
-    return file.getvalue()
 
 
 def _window(volume: Volume, truth: Mask) -> Window:

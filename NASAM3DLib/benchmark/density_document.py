@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,6 +32,7 @@ from NASAM3DLib.benchmark.density_variants import METHODS
 from NASAM3DLib.benchmark.document import Document, measured_words, missing_section
 from NASAM3DLib.benchmark.journal import Row
 from NASAM3DLib.evaluate.pictures import Picture
+from NASAM3DLib.evaluate.png import few_colours, png_of
 from NASAM3DLib.evaluate.report import Section
 
 HEAD = Path(__file__).with_name("density_head.md")
@@ -170,10 +170,8 @@ def picture_gains(rows: Sequence[Row], engines: Sequence[str]) -> Picture:
     # Below the panels: within them it would lie on intervals.
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(JUDGED), fontsize="small")
-    file = io.BytesIO()
-    figure.savefig(file, format="png", metadata={"Software": None})
     caption = "What each variant gains over all volumes, with 95 % intervals that draw cases."
-    return Picture("density-gains", caption, file.getvalue())
+    return Picture("density-gains", caption, few_colours(png_of(figure)))
 
 
 def _variants(outcome: Outcome) -> Section:

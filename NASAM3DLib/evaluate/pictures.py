@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ from NASAM3DLib.evaluate.panels import (
     draw_image,
     draw_outlines,
 )
+from NASAM3DLib.evaluate.png import png_of
 from NASAM3DLib.evaluate.slices import PLANES, PlaneName, SliceView
 from NASAM3DLib.reconstruct.volume import Volume
 from NASAM3DLib.scan.projections import ProjectionSet
@@ -103,7 +103,7 @@ def picture_volume(volume: Volume, subject: Subject, *, caption: str = "") -> Pi
         draw_outlines(axes, view, subject.outlines)
         draw_clicks(axes, view, subject.prompts)
     _legend(figure, subject.outlines)
-    return Picture("volume", caption, _png(figure))
+    return Picture("volume", caption, png_of(figure))
 
 
 def picture_comparison(
@@ -154,7 +154,7 @@ def picture_comparison(
     for axes, name in zip(figure.axes, ("truth", *volumes), strict=False):
         axes.set_title(name)
     _legend(figure, subject.outlines)
-    return Picture("comparison", caption, _png(figure))
+    return Picture("comparison", caption, png_of(figure))
 
 
 def picture_masks(
@@ -198,7 +198,7 @@ def picture_masks(
                 axes.set_title(name, loc="left")
     outlines = {one.label: one for subject in rows.values() for one in subject.outlines}
     _legend(figure, tuple(outlines.values()))
-    return Picture("masks", caption, _png(figure))
+    return Picture("masks", caption, png_of(figure))
 
 
 def picture_projections(
@@ -241,7 +241,7 @@ def picture_projections(
     figure.colorbar(
         shown_image, ax=figure.axes, label="line integral", fraction=0.02, pad=0.01, aspect=12
     )
-    return Picture("projections", caption, _png(figure))
+    return Picture("projections", caption, png_of(figure))
 
 
 def _close_up(mask: Mask) -> tuple[npt.NDArray[np.float64], float]:
@@ -280,11 +280,3 @@ def _legend(figure: Figure, outlines: Sequence[Outline]) -> None:
         lines = [Line2D([], [], color=one.colour, linestyle=one.style) for one in outlines]
         labels = [one.label for one in outlines]
         figure.legend(lines, labels, loc="outside lower center", ncols=4, frameon=False)
-
-
-def _png(figure: Figure) -> bytes:
-    """Render a figure."""
-    file = io.BytesIO()
-    # Without the version of matplotlib in it, equal pictures are equal files.
-    figure.savefig(file, format="png", metadata={"Software": None})
-    return file.getvalue()

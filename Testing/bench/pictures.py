@@ -13,6 +13,7 @@ from PIL import Image
 from reconstructions import Result
 
 from NASAM3DLib.evaluate.pictures import Subject, picture_comparison
+from NASAM3DLib.evaluate.png import few_colours
 from NASAM3DLib.reconstruct.volume import Volume
 
 mpl.use("Agg")
@@ -52,18 +53,10 @@ def save_reconstruction_picture(case: Case, volumes: dict[str, Volume], path: Pa
     subject = Subject(case.truth.grid.to_ras((i, j, k)))
     caption = f"{case.name}: truth, reconstructions and their errors"
     picture = picture_comparison(shown, case.truth.to_hu(), subject, caption=caption)
-    path.write_bytes(_small(picture.png))
+    with Image.open(io.BytesIO(picture.png)) as drawn:
+        scale = WIDTH_PIXELS / drawn.width
+    path.write_bytes(few_colours(picture.png, scale=scale))
     return f"![{caption}](pictures/{path.name})"
-
-
-def _small(png: bytes) -> bytes:
-    """Shrink a picture to 1296 pixels and 200 colours: a quarter of its size in the repository."""
-    image = Image.open(io.BytesIO(png)).convert("RGB")
-    height = image.height * WIDTH_PIXELS // image.width
-    small = image.resize((WIDTH_PIXELS, height), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    small.quantize(200, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
 
 
 def save_cost_picture(results: Mapping[str, Sequence[Result]], path: Path) -> str:

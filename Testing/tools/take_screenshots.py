@@ -65,11 +65,14 @@ class Photographer:
         import qt
         from slicerhost.screenshots import screenshot
 
+        from NASAM3DLib.evaluate.png import few_colours
+
         path = self.folder / name
         screenshot([self.panel, self.app.layoutManager()], path)
         # The panel is as high as all its sections together, whichever are open.
         picture = qt.QPixmap(str(path))
         picture.copy(0, 0, picture.width(), VIEWS_SIZE[1]).save(str(path), "PNG")
+        path.write_bytes(few_colours(path.read_bytes()))
         print(f"Written: {path}")
 
     def rest(self) -> None:

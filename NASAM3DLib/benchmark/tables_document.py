@@ -34,6 +34,7 @@ from NASAM3DLib.benchmark.sources import Source
 from NASAM3DLib.benchmark.views import FULL, true_volume, view_name
 from NASAM3DLib.evaluate.panels import Outline
 from NASAM3DLib.evaluate.pictures import Picture, Subject, picture_comparison
+from NASAM3DLib.evaluate.png import few_colours
 from NASAM3DLib.evaluate.report import Section
 from NASAM3DLib.evaluate.tables import Table
 from NASAM3DLib.segment.segmenter import DEFAULT_ENGINE
@@ -160,7 +161,7 @@ def _reconstructions(example: Example, settings: ClickSettings) -> Iterator[Pict
     subject = Subject(places, (outline,))
     truth = true_volume(case)
     shown = picture_comparison(volumes, truth, subject, planes=("axial",), caption=caption)
-    yield replace(shown, name="tables-reconstructions")
+    yield replace(shown, name="tables-reconstructions", png=few_colours(shown.png))
 
 
 def _middle(array: BoolArray) -> FloatArray:

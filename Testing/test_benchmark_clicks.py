@@ -15,7 +15,11 @@ from typer.testing import CliRunner
 from NASAM3DLib.benchmark import click_document
 from NASAM3DLib.benchmark.click_document import ClickReport, make_report
 from NASAM3DLib.benchmark.click_lists import failure_table, summary_table
-from NASAM3DLib.benchmark.click_pictures import choose_examples, methods_of_all_targets
+from NASAM3DLib.benchmark.click_pictures import (
+    choose_examples,
+    line_styles,
+    methods_of_all_targets,
+)
 from NASAM3DLib.benchmark.click_run import Outcome, run_clicks
 from NASAM3DLib.benchmark.click_tables import (
     default_table,
@@ -26,6 +30,7 @@ from NASAM3DLib.benchmark.click_tables import (
 )
 from NASAM3DLib.benchmark.click_task import ClickSettings
 from NASAM3DLib.benchmark.journal import ClickFigures, Journal, Row
+from NASAM3DLib.benchmark.methods.registry import all_methods
 from NASAM3DLib.benchmark.pool import mapped
 from NASAM3DLib.cli.app import app
 from NASAM3DLib.cli.benchmark import views_of
@@ -215,6 +220,13 @@ def test_curves_compare_only_methods_that_were_measured_on_every_target():
     assert methods_of_all_targets(rows) == ["one"]
     assert methods_of_all_targets([*rows, a_row("b", 0.9, method="other")]) == ["one", "other"]
     assert methods_of_all_targets([]) == []
+
+
+@pytest.mark.parametrize("names", [list(all_methods()), [f"own {n}" for n in range(21)]])
+def test_no_two_methods_are_drawn_alike(names: list[str]):
+    styles = line_styles(names)
+    assert set(styles) == set(names)
+    assert len({tuple(style.items()) for style in styles.values()}) == len(names)
 
 
 def test_an_empty_mask_has_no_distance_and_spoils_no_mean():

@@ -27,7 +27,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 OUR_COLOURS = ("#d1495b", "#8f2d8c", "#ee964b", "#5c677d")
-PEER_COLOURS = ("#1f77b4", "#2ca02c", "#17becf", "#8c8c3c", "#7f7f7f", "#bcbd22")
+PEER_COLOURS = ("#1f77b4", "#2ca02c", "#17becf", "#8c8c3c", "#7f7f7f", "#8c564b", "#111111")
+PEER_LINES = ("--", ":", "-.")
+"""Where there are more peers than colours, the next style takes the colours from the start."""
+PANEL_INCH, LEAST_PANEL_INCH, WIDTH_INCH = 3.6, 2.5, 14.0
+"""Width of a panel, of the narrowest, and of all where they can be that narrow."""
 TRUTH_COLOUR, MASK_COLOUR = "#ffd23f", "#35b7ff"
 SCALE = 0.75
 """Size of a stored picture of examples in the drawn one."""
@@ -72,8 +76,9 @@ def picture_curves(rows: Sequence[Row]) -> Picture:
     views = unique([row.view for row in rows])
     groups = [group for group in GROUPS if in_group(rows, group)]
     names = unique([row.method for row in rows if row.figures])
-    styles = _styles(names)
-    size = (3.6 * len(views) + 2.2, 2.7 * len(groups) + 0.4)
+    styles = line_styles(names)
+    width = min(PANEL_INCH, max(LEAST_PANEL_INCH, WIDTH_INCH / len(views)))
+    size = (width * len(views) + 2.2, 2.7 * len(groups) + 0.4)
     figure = Figure(figsize=size, dpi=120, layout="constrained")
     grid = figure.subplots(len(groups), len(views), squeeze=False, sharex=True, sharey=True)
     for group, line in zip(groups, grid, strict=True):
@@ -232,8 +237,19 @@ def _draw_curves(axes: Axes, rows: Sequence[Row], styles: Mapping[str, dict[str,
     axes.set_xticks(shown_clicks(rows))
 
 
-def _styles(names: Sequence[str]) -> dict[str, dict[str, object]]:
-    """Give ours thick lines in warm colours, peers thin ones."""
+def line_styles(names: Sequence[str]) -> dict[str, dict[str, object]]:
+    """Choose how each method is drawn: ours thick in warm colours, peers thin and broken.
+
+    Parameters
+    ----------
+    names : sequence of str
+        The methods; one that is not registered counts as a peer.
+
+    Returns
+    -------
+    dict of str to dict
+        Properties of a line of matplotlib for each; no two of 21 peers look alike.
+    """
     known = all_methods()
     ours = [n for n in names if n in known and known[n].kind == "ours"]
     peers = [n for n in names if n not in ours]
@@ -242,8 +258,10 @@ def _styles(names: Sequence[str]) -> dict[str, dict[str, object]]:
         colour = OUR_COLOURS[number % len(OUR_COLOURS)]
         styles[name] = {"color": colour, "linewidth": 2.4, "marker": "o", "markersize": 4}
     for number, name in enumerate(peers):
-        colour = PEER_COLOURS[number % len(PEER_COLOURS)]
-        styles[name] = {"color": colour, "linewidth": 1.2, "marker": ".", "linestyle": "--"}
+        turn, place = divmod(number, len(PEER_COLOURS))
+        line = PEER_LINES[turn % len(PEER_LINES)]
+        colour = PEER_COLOURS[place]
+        styles[name] = {"color": colour, "linewidth": 1.2, "marker": ".", "linestyle": line}
     return styles
 
 
